@@ -1,0 +1,1 @@
+"""What every process of leash shares: the wire contract, its client, units and prices."""
