@@ -1,0 +1,5 @@
+"""``python -m leashd``."""
+
+from leashd.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The gRPC services: each converts, asks the committer, and converts back."""

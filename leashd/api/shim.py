@@ -1,0 +1,252 @@
+"""The service for shims: one stream for each session, read in order, answered as things become durable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import anyio
+import grpc.aio
+import structlog
+
+from leash.prices import PriceError
+from leash.v1 import shim_pb2, shim_pb2_grpc
+from leashd import __version__
+from leashd.activity import Activity
+from leashd.api import convert
+from leashd.api.ask import ask
+from leashd.api.convert import InvalidMessageError
+from leashd.committer import Committer
+from leashd.engine import GRACE_NS
+from leashd.operations import (
+    AbandonCall,
+    Acknowledge,
+    Answer,
+    CancelCall,
+    CloseRun,
+    Disconnected,
+    Failed,
+    FailureCode,
+    Hello,
+    OpenRun,
+    Operation,
+    PricesStored,
+    Push,
+    ReserveCall,
+    SettleCall,
+    VoidCall,
+    Welcome,
+)
+from leashd.pricing import read_prices
+
+SESSION_ID_BYTES = 16
+DIGEST_BYTES = 8  # of a session's secret: what the ledger keeps of it
+MAX_UNSENT = 65_536  # answers and pushes that a shim has not taken; a shim that stopped reading is cut off
+MAX_ANSWERS = 1_024  # in one message: some 50 kB, far below gRPC's limit
+MAX_PRICES_BYTES = 16 * 1024 * 1024  # about ten times the largest table that is published
+
+_EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]  # the stubs lack it
+
+_log = structlog.get_logger("leashd.api")
+
+
+class ShimService(shim_pb2_grpc.ShimServicer):
+    """Opens runs, and reserves and closes their calls, for shims."""
+
+    def __init__(self, committer: Committer, activity: Activity, owner_uid: int) -> None:
+        self._committer = committer
+        self._activity = activity
+        self._owner_uid = owner_uid
+
+    async def Session(  # type: ignore[override]  # noqa: N802 - it writes by the context and returns nothing
+        self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """One shim session."""
+        del request_iterator  # read through the context, which tells a clean end from a broken stream
+        with self._activity.busy():
+            await _Stream(self._committer, context, self._owner_uid).run()
+
+    async def PutPrices(  # noqa: N802
+        self, request: shim_pb2.PutPricesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> shim_pb2.PutPricesResponse:
+        """Stores a price table."""
+        with self._activity.busy():
+            if len(request.text) > MAX_PRICES_BYTES:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a price table has at most 16 MiB")
+            try:
+                prices = read_prices(request.text)
+            except PriceError as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            answer = await ask(self._committer, prices, context)
+            assert isinstance(answer, PricesStored)
+            return shim_pb2.PutPricesResponse(sha256=prices.sha256, models=answer.models)
+
+
+class _Stream:
+    """The live stream of one session."""
+
+    def __init__(self, committer: Committer, context: grpc.aio.ServicerContext[Any, Any], owner_uid: int) -> None:
+        self._committer = committer
+        self._context = context
+        self._owner_uid = owner_uid
+        self._session = b""
+        self._answers: deque[shim_pb2.Answer] = deque()
+        self._pushes: deque[shim_pb2.Push] = deque()
+        self._unsent = anyio.Event()
+        self._scope = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """Serves until the shim ends the stream, it breaks, or another stream takes the session over."""
+        clean = False
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._write)
+                    await self._read()
+                    clean = True
+                    tasks.cancel_scope.cancel()
+        finally:
+            if self._session:
+                # A stream that broke reads as an end, too; gRPC then counts the call as cancelled.
+                clean = clean and not self._context.cancelled()
+                self._committer.submit(Disconnected(self._session, self, clean), _nobody)
+
+    def push(self, push: Push) -> None:
+        """Tells the shim something unasked."""
+        self._pushes.append(convert.push_message(push))
+        self._unsent.set()
+
+    def replaced(self) -> None:
+        """Another stream has taken the session over: this one ends."""
+        self._scope.cancel()
+
+    async def _read(self) -> None:
+        while (batch := await self._context.read()) is not _EOF:
+            for operation in batch.operations:
+                self._accept(operation)
+
+    def _accept(self, message: shim_pb2.Operation) -> None:
+        try:
+            operation = self._operation(message)
+        except InvalidMessageError as error:
+            self._answer(message.op_id, Failed(FailureCode.INVALID, str(error)))
+            return
+        self._committer.submit(operation, partial(self._answer, message.op_id))
+
+    def _answer(self, op_id: int, answer: Answer) -> None:
+        if isinstance(answer, Welcome):
+            self._answers.append(convert.welcome_message(op_id, version=__version__, grace_ns=GRACE_NS))
+        else:
+            self._answers.append(convert.answer_message(op_id, answer))
+        if len(self._answers) + len(self._pushes) > MAX_UNSENT:
+            _log.warning("shim_not_reading", unsent=MAX_UNSENT)
+            self._scope.cancel()
+        self._unsent.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._unsent.wait()
+            self._unsent = anyio.Event()
+            while self._answers or self._pushes:
+                count = min(MAX_ANSWERS, len(self._answers))
+                answers = [self._answers.popleft() for _ in range(count)]
+                pushes = [self._pushes.popleft() for _ in range(min(MAX_ANSWERS, len(self._pushes)))]
+                await self._context.write(shim_pb2.SessionResponse(answers=answers, pushes=pushes))
+
+    def _operation(self, message: shim_pb2.Operation) -> Operation:
+        kind = message.WhichOneof("kind")
+        if kind == "hello":
+            return self._hello(message.hello)
+        if not self._session:
+            raise InvalidMessageError("the first operation of a stream is a hello")
+        convert_kind = _CONVERSIONS.get(kind or "")
+        if convert_kind is None:
+            raise InvalidMessageError("an operation without a kind that this leashd knows: update it")
+        return convert_kind(self, getattr(message, kind or ""))
+
+    def _hello(self, hello: shim_pb2.Hello) -> Operation:
+        if self._session:
+            raise InvalidMessageError("a stream has one hello")
+        if len(hello.session_id) != SESSION_ID_BYTES:
+            raise InvalidMessageError(f"a session id has {SESSION_ID_BYTES} bytes")
+        if hello.protocol != convert.PROTOCOL:
+            raise InvalidMessageError(
+                f"this leashd {__version__} speaks protocol {convert.PROTOCOL}, the shim {hello.client_version} "
+                f"speaks {hello.protocol}: run the same version of both"
+            )
+        self._session = hashlib.blake2b(hello.session_id, digest_size=DIGEST_BYTES).digest()
+        return Hello(self._session, frozenset(hello.held_calls), self)
+
+    def _open_run(self, message: shim_pb2.OpenRun) -> Operation:
+        return OpenRun(
+            session=self._session,
+            link=self,
+            run=convert.run_name(message.run),
+            owner_uid=self._owner_uid,
+            given=convert.given_limits(message.limits),
+            defaults=convert.given_limits(message.defaults),
+            prices_sha256=message.prices_sha256,
+            pid=max(0, message.pid),
+        )
+
+    def _close_run(self, message: shim_pb2.CloseRun) -> Operation:
+        return CloseRun(self._session, self, message.run)
+
+    def _reserve(self, message: shim_pb2.Reserve) -> Operation:
+        return ReserveCall(
+            session=self._session,
+            link=self,
+            run=message.run,
+            call=convert.call_id(message.call_id),
+            model=convert.model_name(message.model),
+            input_bound_tokens=message.input_bound_tokens if message.HasField("input_bound_tokens") else None,
+            output_bound_tokens=message.output_bound_tokens if message.HasField("output_bound_tokens") else None,
+            choices=max(1, message.choices),
+            server_tools=message.server_tools,
+            service_tier=convert.model_name(message.service_tier),
+            unmeterable=message.unmeterable,
+        )
+
+    def _settle(self, message: shim_pb2.Settle) -> Operation:
+        return SettleCall(
+            session=self._session,
+            link=self,
+            run=message.run,
+            call=convert.call_id(message.call_id),
+            http_status=message.http_status,
+            usage=convert.usage(message.usage) if message.HasField("usage") else None,
+            model=convert.model_name(message.model),
+            fingerprint=message.fingerprint[:8],
+        )
+
+    def _void(self, message: shim_pb2.Void) -> Operation:
+        return VoidCall(self._session, self, message.run, convert.call_id(message.call_id))
+
+    def _abandon(self, message: shim_pb2.Abandon) -> Operation:
+        known = convert.usage(message.known) if message.HasField("known") else None
+        return AbandonCall(self._session, self, message.run, convert.call_id(message.call_id), known)
+
+    def _cancel(self, message: shim_pb2.Cancel) -> Operation:
+        return CancelCall(self._session, self, message.run, convert.call_id(message.call_id))
+
+    def _acknowledge(self, message: shim_pb2.Acknowledge) -> Operation:
+        return Acknowledge(self._session, self, tuple(convert.call_id(call) for call in message.call_ids))
+
+
+def _nobody(_answer: Answer) -> None:
+    """The reply of an operation that nobody waits for."""
+
+
+_CONVERSIONS: dict[str, Callable[[_Stream, Any], Operation]] = {
+    "open_run": _Stream._open_run,  # noqa: SLF001
+    "close_run": _Stream._close_run,  # noqa: SLF001
+    "reserve": _Stream._reserve,  # noqa: SLF001
+    "settle": _Stream._settle,  # noqa: SLF001
+    "void": _Stream._void,  # noqa: SLF001
+    "abandon": _Stream._abandon,  # noqa: SLF001
+    "cancel": _Stream._cancel,  # noqa: SLF001
+    "acknowledge": _Stream._acknowledge,  # noqa: SLF001
+}

@@ -1,0 +1,376 @@
+"""Carries operations out over the working state. It decides nothing: the core does; and it does no I/O but reads.
+
+Between two commits it is called synchronously, so an operation is never interleaved with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from leashd.core import closing, control
+from leashd.core.account import Account, Call, CallState
+from leashd.core.admission import Admit
+from leashd.core.control import CannotRaiseError, TooManyOpenersError
+from leashd.core.events import Event, Stopped, Warned
+from leashd.core.limits import LooserLimitError
+from leashd.ledger.protocol import Batch, Ledger
+from leashd.line import Line
+from leashd.operations import (
+    FROM_A_STREAM,
+    AbandonCall,
+    AccountShown,
+    Acknowledge,
+    Answer,
+    CallClosed,
+    CancelCall,
+    CloseRun,
+    Disconnected,
+    Done,
+    Failed,
+    FailureCode,
+    Hello,
+    Kill,
+    Kills,
+    OpenRun,
+    Outbound,
+    PricesStored,
+    Raise,
+    Reply,
+    Request,
+    ReserveCall,
+    Resolve,
+    RunStopped,
+    RunWarned,
+    SettleCall,
+    StorePrices,
+    VoidCall,
+    Welcome,
+)
+from leashd.pricing import PriceBook, table_id
+from leashd.sessions import Session, Sessions
+from leashd.working import Working
+
+GRACE_NS = 2_000_000_000  # how long a session outlives its stream: DESIGN 4.1
+CLOSED_CALLS_KEPT_NS = 30 * 24 * 3_600 * 1_000_000_000  # an outcome that was never acknowledged: DESIGN 4.1
+SWEEP_CALLS = 512  # outcomes forgotten in one batch, so that a sweep never holds a reserve up
+
+_NOT_A_CALL = Failed(FailureCode.UNKNOWN, "no such call of this session")
+
+
+class Engine:
+    """Applies operations; what they come to is told once the batch is durable."""
+
+    def __init__(self, ledger: Ledger, *, alive_until_ns: int, now_ns: int) -> None:
+        """``alive_until_ns`` is when the ledger was last written: until then its sessions were alive for sure."""
+        self.outbound = Outbound()
+        self.working = Working(ledger)
+        self._ledger = ledger
+        self._prices = PriceBook(ledger)
+        self._sessions = Sessions()
+        self._line = Line(self.working, self._prices, self._emit, self._answer)
+        self._recover_sessions(alive_until_ns=alive_until_ns, now_ns=now_ns)
+        self._handlers: Mapping[type[Any], Callable[[Any, Reply, int], Answer | None]] = {
+            Hello: self._hello,
+            Disconnected: self._disconnected,
+            OpenRun: self._open_run,
+            CloseRun: self._close_run,
+            ReserveCall: self._reserve,
+            SettleCall: self._settle,
+            VoidCall: self._void,
+            AbandonCall: self._abandon,
+            CancelCall: self._cancel,
+            Acknowledge: self._acknowledge,
+            StorePrices: self._store_prices,
+            Kill: self._kill,
+            Raise: self._raise,
+            Resolve: self._resolve,
+        }
+
+    @property
+    def connected_sessions(self) -> int:
+        """Shim sessions with a live stream."""
+        return self._sessions.connected
+
+    def pid(self, run: str) -> int:
+        """The wrapped process of a run while its shim is connected; 0 otherwise."""
+        return self._sessions.pid(run)
+
+    def apply(self, request: Request, now_ns: int) -> None:
+        """Carries one operation out."""
+        operation = request.operation
+        if isinstance(operation, FROM_A_STREAM) and not self._sessions.is_current(operation.session, operation.link):
+            return  # an older stream's: its session has moved on, and nobody waits for the answer
+        answer = self._handlers[type(operation)](operation, request.reply, now_ns)
+        if answer is not None:
+            self._answer(request.reply, answer)
+
+    def tick(self, now_ns: int) -> None:
+        """Does what time alone brings: sessions past their grace, and waiters past their wait."""
+        for session in self._sessions.past_grace(now_ns, GRACE_NS):
+            self._end_session(session, now_ns)
+        self._line.tick(now_ns)
+
+    def next_tick_ns(self) -> int | None:
+        """When ``tick`` has something to do next."""
+        instants = (self._sessions.next_end_ns(GRACE_NS), self._line.next_tick_ns())
+        return min((at_ns for at_ns in instants if at_ns is not None), default=None)
+
+    def sweep(self, now_ns: int) -> None:
+        """Forgets outcomes that no session came back for in thirty days."""
+        for session, call in self._ledger.stale_closed_calls(now_ns - CLOSED_CALLS_KEPT_NS, SWEEP_CALLS):
+            self.working.acknowledge(session, (call,))
+
+    def take(self) -> tuple[Batch, Outbound]:
+        """What is to be committed, and what is to be told afterwards."""
+        outbound, self.outbound = self.outbound, Outbound()
+        return self.working.taken(), outbound
+
+    def discard(self, batch: Batch, now_ns: int) -> None:
+        """Forgets a batch that could not be committed; those who wait in its runs are decided again."""
+        self.working.discard(batch)
+        self._recover_sessions(alive_until_ns=now_ns, now_ns=now_ns)  # one that had ended has not, after all
+        for run in batch.accounts:
+            self._line.changed(run)
+
+    # The sessions of shims
+
+    def _recover_sessions(self, *, alive_until_ns: int, now_ns: int) -> None:
+        """Gives every session that the ledger names, and that has no stream, the grace to come back."""
+        named = {session for session, _ in self._ledger.openers()}
+        named |= {call.session for call in self._ledger.open_calls()}
+        for session in named:
+            self._sessions.recovered(session, alive_until_ns=alive_until_ns, lost_at_ns=now_ns)
+
+    def _hello(self, hello: Hello, _reply: Reply, now_ns: int) -> Answer:
+        self._line.drop_session(hello.session)
+        replaced = self._sessions.connect(hello.session, hello.link)
+        if replaced is not None:
+            replaced.replaced()
+        for call in self.working.open_calls(hello.session):
+            if call.call not in hello.held_calls:
+                self._emit(call.run, closing.void(call), now_ns)
+        return Welcome()
+
+    def _disconnected(self, operation: Disconnected, _reply: Reply, now_ns: int) -> None:
+        self._line.drop_session(operation.session)
+        session = self._sessions.disconnect(operation.session, now_ns)
+        if operation.clean:
+            self._end_session(session, now_ns)
+
+    def _end_session(self, session: Session, now_ns: int) -> None:
+        """Abandons what is open of a session that is not coming back, and takes it off its runs."""
+        for call in self.working.open_calls(session.id):
+            account = self._account_of(call)
+            self._emit(call.run, closing.abandon(account, call, None, 0), now_ns)
+        for account in self.working.runs_opened_by(session.id):
+            events = control.close_run(account, session.id, clean=False, until_ns=session.alive_until_ns)
+            self._emit(account.run, events, now_ns)
+        self._sessions.forget(session.id)
+
+    def _open_run(self, operation: OpenRun, _reply: Reply, now_ns: int) -> Answer:
+        if operation.prices_sha256 and not self._prices.has(operation.prices_sha256):
+            return Failed(FailureCode.PRICES_UNKNOWN, "the daemon does not have this price table yet")
+        command = control.OpenRun(
+            session=operation.session,
+            owner_uid=operation.owner_uid,
+            given=operation.given,
+            defaults=operation.defaults,
+            prices=table_id(operation.prices_sha256),
+        )
+        try:
+            events = control.open_run(self.working.account(operation.run), command)
+        except LooserLimitError as error:
+            return Failed(FailureCode.LIMIT_HIGHER, error.field)
+        except TooManyOpenersError as error:
+            return Failed(FailureCode.BUSY, str(error))
+        except ValueError as error:
+            return Failed(FailureCode.INVALID, str(error))
+        account = self._emit(operation.run, events, now_ns)
+        self._sessions.opened(operation.session, operation.run, operation.pid)
+        return AccountShown(account, now_ns)
+
+    def _close_run(self, operation: CloseRun, _reply: Reply, now_ns: int) -> Answer:
+        account = self.working.account(operation.run)
+        if account is None:
+            return Failed(FailureCode.NOT_OPEN, f"run {operation.run} is not open")
+        for call in self.working.open_calls(operation.session):
+            if call.run == operation.run:
+                account = self._emit(call.run, closing.abandon(account, call, None, 0), now_ns)
+        events = control.close_run(account, operation.session, clean=True, until_ns=now_ns)
+        self._sessions.closed(operation.session, operation.run)
+        return AccountShown(self._emit(operation.run, events, now_ns), now_ns)
+
+    # Calls
+
+    def _reserve(self, operation: ReserveCall, reply: Reply, now_ns: int) -> Answer | None:
+        account = self.working.account(operation.run)
+        if account is None or not account.has_opener(operation.session):
+            return Failed(FailureCode.NOT_OPEN, f"run {operation.run} is not open in this session")
+        call = self.working.call(account, operation.call)
+        if call is not None:
+            return self._reserved_before(call, operation, now_ns)
+        if self.working.closed_call(operation.session, operation.call) is not None:
+            return Failed(FailureCode.UNKNOWN, "this call is closed")
+        return self._line.join(account, operation, reply, now_ns)
+
+    def _reserved_before(self, call: Call, operation: ReserveCall, now_ns: int) -> Answer:
+        """The answer to a reserve that was repeated since its first answer was lost."""
+        if call.session != operation.session:
+            return _NOT_A_CALL
+        if call.state is CallState.OPEN:
+            return Admit(call.held_nanodollars)
+        # It was abandoned in the meantime, but its shim never heard that it was admitted: it was not forwarded.
+        self._emit(call.run, closing.void(call), now_ns)
+        return Failed(FailureCode.UNAVAILABLE, "the session was away for too long: try again")
+
+    def _settle(self, operation: SettleCall, _reply: Reply, now_ns: int) -> Answer:
+        account, call = self._own_call(operation)
+        if account is None:
+            return _NOT_A_CALL
+        if call is not None:
+            report = self._prices.report(operation, call)
+            self._emit(account.run, closing.settle(account, call, report, now_ns), now_ns)
+            return CallClosed("settled", report.cost_nanodollars)
+        closed = self.working.closed_call(operation.session, operation.call)
+        if closed is None:
+            return _NOT_A_CALL
+        if closed.person is None:
+            return CallClosed(closed.outcome, closed.cost_nanodollars, repeated=True)
+        report = self._prices.report(operation, closed.person)
+        events = closing.amend(account, closed, report, now_ns)
+        self._emit(account.run, events, now_ns, amended=closed.person)
+        return CallClosed("settled", report.cost_nanodollars)
+
+    def _void(self, operation: VoidCall, _reply: Reply, now_ns: int) -> Answer:
+        account, call = self._own_call(operation)
+        if account is None or call is None:
+            return self._closed_before(operation)
+        self._emit(account.run, closing.void(call), now_ns)
+        return CallClosed("voided")
+
+    def _abandon(self, operation: AbandonCall, _reply: Reply, now_ns: int) -> Answer:
+        account, call = self._own_call(operation)
+        if account is None or call is None:
+            return self._closed_before(operation)
+        if call.state is CallState.UNRESOLVED:
+            return CallClosed("unresolved", repeated=True)
+        known_cost = self._prices.known_cost(call, operation.known)
+        self._emit(account.run, closing.abandon(account, call, operation.known, known_cost), now_ns)
+        return CallClosed("unresolved")
+
+    def _cancel(self, operation: CancelCall, _reply: Reply, now_ns: int) -> Answer:
+        if self._line.leave(operation.run, operation.call, operation.session):
+            return CallClosed("voided")
+        account, call = self._own_call(operation)
+        if account is None or call is None:
+            return CallClosed("voided", repeated=True)
+        self._emit(account.run, closing.void(call), now_ns)
+        return CallClosed("voided")
+
+    def _acknowledge(self, operation: Acknowledge, _reply: Reply, _now_ns: int) -> Answer:
+        self.working.acknowledge(operation.session, operation.calls)
+        return Done()
+
+    # People, and what any client may ask
+
+    def _store_prices(self, operation: StorePrices, _reply: Reply, _now_ns: int) -> Answer:
+        identity = table_id(operation.sha256)
+        if self._ledger.price_table(identity) is not None and not self._prices.has(operation.sha256):
+            return Failed(FailureCode.INVALID, "another price table has the same id: change a space in the file")
+        self.working.batch.prices[identity] = operation.stored
+        return PricesStored(operation.models)
+
+    def _kill(self, operation: Kill, _reply: Reply, now_ns: int) -> Answer:
+        names = operation.runs
+        if operation.every:
+            names = tuple(account.run for account in self._unfinished())
+        killed: list[str] = []
+        unknown: list[str] = []
+        already: list[str] = []
+        for run in dict.fromkeys(names):
+            account = self.working.account(run)
+            if account is None:
+                unknown.append(run)
+                continue
+            events = control.kill(account, now=operation.now, actor_uid=operation.actor_uid)
+            (killed if events else already).append(run)
+            self._emit(run, events, now_ns)
+            if operation.now and not events:
+                # Killed before, but its calls in flight were left: this time they are not.
+                self._push_stop(run, Stopped(reason=account.stop.reason, now=True) if account.stop else None)
+        return Kills(tuple(killed), tuple(unknown), tuple(already))
+
+    def _unfinished(self) -> list[Account]:
+        """Every run that somebody has open, or that has a call open."""
+        numbers = {number for _, number in self._ledger.openers()}
+        accounts = [self.working.account_by_number(number) for number in sorted(numbers)]
+        accounts += [self.working.account(call.run) for call in self._ledger.open_calls()]
+        return [account for account in accounts if account is not None and (account.openers or account.open.calls)]
+
+    def _raise(self, operation: Raise, _reply: Reply, now_ns: int) -> Answer:
+        account = self.working.account(operation.run)
+        if account is None:
+            return Failed(FailureCode.UNKNOWN, f"no run {operation.run}")
+        try:
+            events = control.raise_limits(
+                account, operation.given, resume=operation.resume, actor_uid=operation.actor_uid, now_ns=now_ns
+            )
+        except CannotRaiseError as error:
+            return Failed(FailureCode.CANNOT_RAISE, str(error))
+        except ValueError as error:
+            return Failed(FailureCode.INVALID, str(error))
+        return AccountShown(self._emit(operation.run, events, now_ns), now_ns)
+
+    def _resolve(self, operation: Resolve, _reply: Reply, now_ns: int) -> Answer:
+        account = self.working.account(operation.run)
+        if account is None:
+            return Failed(FailureCode.UNKNOWN, f"no run {operation.run}")
+        calls = self.working.unresolved_calls(account, operation.call_prefix)
+        if not calls:
+            return Failed(FailureCode.UNKNOWN, f"run {operation.run} has no such unresolved call")
+        if len(calls) > 1:
+            return Failed(FailureCode.AMBIGUOUS, f"{len(calls)} unresolved calls begin so: give more digits")
+        events = closing.resolve(calls[0], operation.cost_nanodollars, operation.actor_uid)
+        account = self._emit(operation.run, events, now_ns)
+        return AccountShown(account, now_ns, call=calls[0].call)
+
+    # What every operation comes down to
+
+    def _emit(self, run: str, events: tuple[Event, ...], now_ns: int, *, amended: Call | None = None) -> Account:
+        """Writes events, tells the run's shims of a stop or a warning, and lets waiters try again."""
+        account = self.working.emit(run, events, now_ns, amended=amended)
+        for event in events:
+            if isinstance(event, Stopped):
+                self._push_stop(run, event)
+            elif isinstance(event, Warned):
+                push = RunWarned(run, event.reason, event.used, event.limit)
+                self.outbound.pushes.extend((link, push) for link in self._sessions.links(run))
+        if events:
+            self._line.changed(run)
+        return account
+
+    def _push_stop(self, run: str, stopped: Stopped | None) -> None:
+        if stopped is not None:
+            push = RunStopped(run, stopped.reason, stopped.now)
+            self.outbound.pushes.extend((link, push) for link in self._sessions.links(run))
+
+    def _answer(self, reply: Reply, answer: Answer) -> None:
+        self.outbound.answers.append((reply, answer))
+
+    def _own_call(
+        self, operation: SettleCall | VoidCall | AbandonCall | CancelCall
+    ) -> tuple[Account | None, Call | None]:
+        """The run and the call that an operation closes, the call only where it is this session's own."""
+        account = self.working.account(operation.run)
+        call = self.working.call(account, operation.call) if account is not None else None
+        return account, call if call is not None and call.session == operation.session else None
+
+    def _closed_before(self, operation: VoidCall | AbandonCall) -> Answer:
+        closed = self.working.closed_call(operation.session, operation.call)
+        return _NOT_A_CALL if closed is None else CallClosed(closed.outcome, closed.cost_nanodollars, repeated=True)
+
+    def _account_of(self, call: Call) -> Account:
+        account = self.working.account(call.run)
+        assert account is not None
+        return account

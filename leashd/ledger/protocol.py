@@ -1,0 +1,106 @@
+"""What the engine asks of a ledger, so that another store can stand in LMDB's place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from leashd.core.account import Account, Call, ClosedCall, ModelHistory
+from leashd.core.events import Entry
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used as it is; the message says what to do."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """A commit could not be written now (disk full, read-only). Nothing of it was kept; a later one may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRecord:
+    """The ledger's time at a reading of the boot clock, so that a boot goes on counting across restarts."""
+
+    boot_id: str
+    ledger_ns: int
+    boot_ns: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one transaction writes. A value of None in ``calls`` or ``closed_calls`` deletes the record."""
+
+    entries: list[tuple[Account, Entry]] = field(default_factory=list)  # the account as it is after the entry
+    accounts: dict[str, Account] = field(default_factory=dict)
+    calls: dict[tuple[int, bytes], Call | None] = field(default_factory=dict)  # (run number, call id)
+    closed_calls: dict[tuple[bytes, bytes], ClosedCall | None] = field(default_factory=dict)  # (session, call id)
+    openers: dict[tuple[bytes, int], bool] = field(default_factory=dict)  # (session, run number) -> is one
+    models: dict[str, ModelHistory] = field(default_factory=dict)
+    prices: dict[bytes, bytes] = field(default_factory=dict)
+    clock: ClockRecord | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.entries or self.closed_calls or self.prices)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry as it stands in the journal, with the head of its run's hash chain after it."""
+
+    entry: Entry
+    head: bytes
+
+
+class Ledger(Protocol):
+    """A durable store of accounts and their journals. Reads see what is committed, and only that."""
+
+    path: str
+
+    def account(self, run: str) -> Account | None:
+        """One run's account."""
+
+    def accounts(self, after_run: str = "") -> Iterator[Account]:
+        """The accounts whose names come after ``after_run``, by name."""
+
+    def run_name(self, number: int) -> str | None:
+        """The run that has this number."""
+
+    def next_number(self) -> int:
+        """A number that no run has yet."""
+
+    def call(self, number: int, call: bytes) -> Call | None:
+        """A call of a run that is open or unresolved."""
+
+    def open_calls(self) -> Iterator[Call]:
+        """Every open call, of any run."""
+
+    def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[Call]:
+        """The unresolved calls of a run whose id begins with ``prefix``."""
+
+    def closed_call(self, session: bytes, call: bytes) -> ClosedCall | None:
+        """The outcome of a closed call that its session has not acknowledged."""
+
+    def stale_closed_calls(self, before_ns: int, limit: int) -> list[tuple[bytes, bytes]]:
+        """Up to ``limit`` (session, call id) of outcomes kept since before ``before_ns``."""
+
+    def openers(self, session: bytes = b"") -> Iterator[tuple[bytes, int]]:
+        """(session, run number) of every opener, or of one session's."""
+
+    def model(self, name: str) -> ModelHistory:
+        """What the ledger knows of a model."""
+
+    def price_table(self, table: bytes) -> bytes | None:
+        """A stored price table by its id."""
+
+    def journal(self, number: int, after_seq: int = 0) -> Iterator[StoredEntry]:
+        """A run's entries after ``after_seq``, in order."""
+
+    def clock(self) -> ClockRecord | None:
+        """The clock as last committed."""
+
+    def commit(self, batch: Batch) -> None:
+        """Writes a batch durably, whole or not at all. Raises LedgerUnavailableError where it cannot now."""
+
+    def close(self) -> None:
+        """Closes the store."""

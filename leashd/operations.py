@@ -1,0 +1,331 @@
+"""What the engine is asked and what it answers, in the core's own terms. The API converts to and from the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from leash.usage import Usage
+from leashd.core.account import Account
+from leashd.core.admission import Admit, Refuse
+from leashd.core.limits import Given
+from leashd.core.reasons import Reason
+
+
+class FailureCode(StrEnum):
+    """Why an operation could not be carried out."""
+
+    INVALID = "invalid"
+    UNKNOWN = "unknown"
+    NOT_OPEN = "not_open"
+    LIMIT_HIGHER = "limit_higher"
+    PRICES_UNKNOWN = "prices_unknown"
+    UNAVAILABLE = "unavailable"
+    BUSY = "busy"
+    CANNOT_RAISE = "cannot_raise"
+    AMBIGUOUS = "ambiguous"
+
+
+# Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The operation was not carried out, and nothing was recorded."""
+
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The session stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountShown:
+    """The account after the operation, at an instant of the ledger's clock."""
+
+    account: Account
+    now_ns: int
+    call: bytes = b""  # the call that was resolved
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal with the account that it judges."""
+
+    refuse: Refuse
+    account: Account
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallClosed:
+    """What a call's closing came to."""
+
+    outcome: str
+    cost_nanodollars: int = 0
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Carried out; there is nothing to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class PricesStored:
+    """The table is in the ledger."""
+
+    models: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kills:
+    """What a kill came to, by run."""
+
+    killed: tuple[str, ...]
+    unknown: tuple[str, ...]
+    already_stopped: tuple[str, ...]
+
+
+Answer = Failed | Welcome | AccountShown | Admit | Refused | CallClosed | Done | PricesStored | Kills
+Reply = Callable[[Answer], None]
+
+
+# Pushes
+
+
+@dataclass(frozen=True, slots=True)
+class RunStopped:
+    """A run that the session has open was stopped."""
+
+    run: str
+    reason: Reason
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunWarned:
+    """A run that the session has open crossed its warning line."""
+
+    run: str
+    reason: Reason
+    used: int
+    limit: int
+
+
+Push = RunStopped | RunWarned
+
+
+class Link(Protocol):
+    """The live stream of a shim session."""
+
+    def push(self, push: Push) -> None:
+        """Tells the shim something unasked."""
+
+    def replaced(self) -> None:
+        """Another stream has taken the session over: this one ends."""
+
+
+# Operations of a shim
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Opens or resumes a session; ``session`` is the digest of its secret."""
+
+    session: bytes
+    held_calls: frozenset[bytes]
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """A session's stream has ended; ``clean`` when the shim ended it on purpose."""
+
+    session: bytes
+    link: Link
+    clean: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRun:
+    """Makes a run ready for reserves of this session."""
+
+    session: bytes
+    link: Link
+    run: str
+    owner_uid: int
+    given: Given
+    defaults: Given
+    prices_sha256: bytes
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRun:
+    """The session will reserve no more calls of the run."""
+
+    session: bytes
+    link: Link
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReserveCall:
+    """Asks for the admission of one call. Bounds in tokens; None for unknown."""
+
+    session: bytes
+    link: Link
+    run: str
+    call: bytes
+    model: str
+    input_bound_tokens: int | None
+    output_bound_tokens: int | None
+    choices: int
+    server_tools: bool
+    service_tier: str
+    unmeterable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettleCall:
+    """Closes a call with what the wire reported."""
+
+    session: bytes
+    link: Link
+    run: str
+    call: bytes
+    http_status: int
+    usage: Usage | None
+    model: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VoidCall:
+    """Closes a call as never having reached the provider."""
+
+    session: bytes
+    link: Link
+    run: str
+    call: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonCall:
+    """Leaves a call unresolved, with what the wire had reported of it."""
+
+    session: bytes
+    link: Link
+    run: str
+    call: bytes
+    known: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelCall:
+    """The client hung up before the call was forwarded."""
+
+    session: bytes
+    link: Link
+    run: str
+    call: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """The shim has the outcomes of these calls."""
+
+    session: bytes
+    link: Link
+    calls: tuple[bytes, ...]
+
+
+# Operations of people, and of any client
+
+
+@dataclass(frozen=True, slots=True)
+class StorePrices:
+    """Keeps a price table: its SHA-256, and its form as stored."""
+
+    sha256: bytes
+    stored: bytes
+    models: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Stops runs for good."""
+
+    runs: tuple[str, ...]
+    every: bool
+    now: bool
+    actor_uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """Sets limits of a run and lifts its stop."""
+
+    run: str
+    given: Given
+    resume: bool
+    actor_uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Closes an unresolved call by a person's word; no cost releases it."""
+
+    run: str
+    call_prefix: bytes
+    cost_nanodollars: int | None
+    actor_uid: int
+
+
+SessionOperation = OpenRun | CloseRun | ReserveCall | SettleCall | VoidCall | AbandonCall | CancelCall | Acknowledge
+Operation = (
+    Hello
+    | Disconnected
+    | OpenRun
+    | CloseRun
+    | ReserveCall
+    | SettleCall
+    | VoidCall
+    | AbandonCall
+    | CancelCall
+    | Acknowledge
+    | StorePrices
+    | Kill
+    | Raise
+    | Resolve
+)
+
+FROM_A_STREAM = (
+    Disconnected, OpenRun, CloseRun, ReserveCall, SettleCall, VoidCall, AbandonCall, CancelCall, Acknowledge,
+)  # fmt: skip
+"""Operations that count only while the stream they came on is their session's."""
+
+DURABLE_AT_ONCE = (Hello, OpenRun, CloseRun, ReserveCall, StorePrices, Kill, Raise, Resolve)
+"""Operations that somebody waits for. The others may ride with the next commit for a few milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An operation and where its answer goes."""
+
+    operation: Operation
+    reply: Reply
+
+
+@dataclass(slots=True)
+class Outbound:
+    """What is told once a batch is durable: answers and pushes, in order."""
+
+    answers: list[tuple[Reply, Answer]] = field(default_factory=list)
+    pushes: list[tuple[Link, Push]] = field(default_factory=list)

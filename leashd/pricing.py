@@ -1,0 +1,102 @@
+"""From price tables to the figures that the core decides with: quotes before a call, costs after it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from leash.prices import PriceTable, ceiling, cost, find, parse_table
+from leash.usage import Usage
+from leashd.core.account import Call, ModelHistory
+from leashd.core.admission import Quote
+from leashd.core.closing import Report
+from leashd.ledger.protocol import Ledger
+from leashd.operations import ReserveCall, SettleCall, StorePrices
+
+TABLE_ID_BYTES = 8  # of the SHA-256; a call names its table by them
+MAX_LOADED_TABLES = 64  # price tables kept parsed; a host uses a handful
+
+
+def table_id(sha256: bytes) -> bytes:
+    """The id under which the ledger keeps the table of this SHA-256; empty for none."""
+    return sha256[:TABLE_ID_BYTES]
+
+
+def read_prices(text: bytes) -> StorePrices:
+    """A price table's text, parsed and in its stored form. Raises PriceError."""
+    table = parse_table(text)
+    sha256 = hashlib.sha256(text).digest()
+    return StorePrices(sha256=sha256, stored=msgspec.msgpack.encode([sha256, table.to_plain()]), models=len(table))
+
+
+class PriceBook:
+    """The price tables of a ledger, parsed once and kept."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._loaded: dict[bytes, PriceTable] = {}
+
+    def has(self, sha256: bytes) -> bool:
+        """Whether the ledger has this very table."""
+        stored = self._ledger.price_table(table_id(sha256))
+        return stored is not None and _decode(stored)[0] == sha256
+
+    def quote(self, call: ReserveCall, prices: bytes, history: ModelHistory) -> Quote:
+        """What is known of a call's price before it is made."""
+        price = self._table(prices).get(call.model)
+        most: int | None = None
+        if price is not None:
+            most = ceiling(
+                price,
+                input_bound_tokens=call.input_bound_tokens,
+                output_bound_tokens=call.output_bound_tokens,
+                choices=call.choices,
+                service_tier=call.service_tier,
+            )
+        return Quote(
+            listed=price is not None,
+            named=bool(call.model),
+            free=most == 0 and not call.server_tools,
+            ceiling_nanodollars=None if call.server_tools else most,
+            metered_before=history.metered,
+            dearest_in_ledger_nanodollars=history.dearest_nanodollars,
+            unmeterable=call.unmeterable,
+        )
+
+    def report(self, settle: SettleCall, call: Call) -> Report:
+        """What the wire reported of a call, priced by the table that it was reserved under."""
+        found = find(self._table(call.prices), call.model, settle.model)
+        usage = settle.usage
+        priced = cost(found[1], usage) if found is not None and usage is not None else None
+        return Report(
+            http_status=settle.http_status,
+            usage=usage,
+            answered_model=settle.model,
+            fingerprint=settle.fingerprint,
+            priced=priced is not None,
+            cost_nanodollars=priced.total_nanodollars if priced else 0,
+            tool_cost_nanodollars=priced.tool_nanodollars if priced else 0,
+            unpriced_tool=priced is not None and priced.unpriced_tool,
+        )
+
+    def known_cost(self, call: Call, known: Usage | None) -> int:
+        """The least that an unresolved call has cost, in nanodollars."""
+        found = find(self._table(call.prices), call.model, "")
+        return cost(found[1], known).total_nanodollars if found is not None and known is not None else 0
+
+    def _table(self, prices: bytes) -> PriceTable:
+        loaded = self._loaded.get(prices)
+        if loaded is None:
+            if len(self._loaded) >= MAX_LOADED_TABLES:
+                self._loaded.clear()
+            stored = self._ledger.price_table(prices) if prices else None
+            loaded = PriceTable.from_plain(_decode(stored)[1]) if stored else parse_table(b"{}")
+            self._loaded[prices] = loaded
+        return loaded
+
+
+def _decode(stored: bytes) -> tuple[bytes, Any]:
+    sha256, plain = msgspec.msgpack.decode(stored)
+    return sha256, plain

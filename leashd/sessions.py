@@ -1,0 +1,102 @@
+"""The shim sessions that the daemon knows: which have a live stream, and which are within their grace.
+
+Nothing here is durable. What a session owns (its runs, its calls) is in the ledger, under the digest of its secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from leashd.operations import Link
+
+
+@dataclass(slots=True)
+class Session:
+    """One shim session. ``link`` is None while its stream is away."""
+
+    id: bytes
+    link: Link | None = None
+    lost_at_ns: int = 0  # since when the stream is away; the grace counts from here
+    alive_until_ns: int = 0  # when it was last known to be alive
+    pids: dict[str, int] = field(default_factory=dict)  # run -> wrapped process
+
+
+class Sessions:
+    """Every session that is connected or may still come back."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[bytes, Session] = {}
+        self._by_run: dict[str, dict[bytes, Session]] = {}
+
+    @property
+    def connected(self) -> int:
+        """How many have a live stream."""
+        return sum(session.link is not None for session in self._sessions.values())
+
+    def recovered(self, session: bytes, *, alive_until_ns: int, lost_at_ns: int) -> None:
+        """A session that the ledger names, with the usual grace to come back, unless it is known already."""
+        if session not in self._sessions:
+            self._sessions[session] = Session(session, lost_at_ns=lost_at_ns, alive_until_ns=alive_until_ns)
+
+    def connect(self, session: bytes, link: Link) -> Link | None:
+        """Gives a session its stream; returns the older one that it replaces."""
+        known = self._sessions.setdefault(session, Session(session))
+        replaced, known.link = known.link, link
+        return replaced
+
+    def disconnect(self, session: bytes, now_ns: int) -> Session:
+        """The session's stream has ended."""
+        known = self._sessions[session]
+        known.link = None
+        known.lost_at_ns = known.alive_until_ns = now_ns
+        return known
+
+    def is_current(self, session: bytes, link: Link) -> bool:
+        """Whether this is the stream that the session has now."""
+        known = self._sessions.get(session)
+        return known is not None and known.link is link
+
+    def forget(self, session: bytes) -> None:
+        """The session has ended."""
+        known = self._sessions.pop(session)
+        for run in known.pids:
+            self._drop(run, session)
+
+    def opened(self, session: bytes, run: str, pid: int) -> None:
+        """The session has a run open."""
+        known = self._sessions[session]
+        known.pids[run] = pid
+        self._by_run.setdefault(run, {})[session] = known
+
+    def closed(self, session: bytes, run: str) -> None:
+        """The session has a run open no more."""
+        if self._sessions[session].pids.pop(run, None) is not None:
+            self._drop(run, session)
+
+    def links(self, run: str) -> list[Link]:
+        """The live streams of the sessions that have a run open."""
+        return [session.link for session in self._by_run.get(run, {}).values() if session.link is not None]
+
+    def pid(self, run: str) -> int:
+        """The wrapped process of a run while its shim is connected; 0 otherwise."""
+        sessions = self._by_run.get(run, {}).values()
+        return next((session.pids[run] for session in sessions if session.link and session.pids[run]), 0)
+
+    def past_grace(self, now_ns: int, grace_ns: int) -> list[Session]:
+        """The sessions whose stream is away for longer than the grace."""
+        return [
+            session
+            for session in self._sessions.values()
+            if session.link is None and session.lost_at_ns + grace_ns <= now_ns
+        ]
+
+    def next_end_ns(self, grace_ns: int) -> int | None:
+        """When the first session that is away runs out of its grace."""
+        away = [session.lost_at_ns + grace_ns for session in self._sessions.values() if session.link is None]
+        return min(away, default=None)
+
+    def _drop(self, run: str, session: bytes) -> None:
+        sessions = self._by_run.get(run, {})
+        sessions.pop(session, None)
+        if not sessions:
+            self._by_run.pop(run, None)
