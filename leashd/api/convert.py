@@ -180,12 +180,17 @@ def push_message(push: Push) -> shim_pb2.Push:
     """What a shim is told unasked."""
     if isinstance(push, RunStopped):
         return shim_pb2.Push(run_stopped=shim_pb2.RunStopped(run=push.run, reason=_REASONS[push.reason], now=push.now))
-    unit = _UNITS[UNITS[push.reason]] if push.reason in UNITS else types_pb2.UNIT_UNSPECIFIED
+    unit = _unit(push.reason, push.limit)
     return shim_pb2.Push(
         run_warned=shim_pb2.RunWarned(
             run=push.run, reason=push.reason.value, used=push.used, limit=push.limit, unit=unit
         )
     )
+
+
+def _unit(reason: Reason, limit: int) -> Any:
+    """The unit of a reason's figures; none where there is no limit to compare with."""
+    return _UNITS[UNITS[reason]] if limit and reason in UNITS else types_pb2.UNIT_UNSPECIFIED
 
 
 def _refused(answer: Refused) -> shim_pb2.Refused:
@@ -198,7 +203,7 @@ def _refused(answer: Refused) -> shim_pb2.Refused:
         payment_required=refuse.payment_required,
         used=refuse.used,
         limit=refuse.limit,
-        unit=_UNITS[UNITS[refuse.reason]] if refuse.reason in UNITS else types_pb2.UNIT_UNSPECIFIED,
+        unit=_unit(refuse.reason, refuse.limit),
         calls=account.totals.calls,
         token_cost_nanodollars=account.totals.token_cost_nanodollars,
         compute_cost_nanodollars=compute_cost,

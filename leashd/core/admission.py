@@ -97,12 +97,10 @@ def admit(account: Account, reserve: Reserve, now_ns: int) -> Admission:
 
 def expired(account: Account, now_ns: int) -> Refuse:
     """The transient refusal of a call that has waited for room as long as it may."""
-    limits = account.limits.in_force
-    pledged = account.total_cost_nanodollars(now_ns) + account.unresolved.nanodollars + account.open.nanodollars
     return Refuse(
         reason=Reason.BUDGET_HELD,
-        used=pledged,
-        limit=limits.max_cost_nanodollars,
+        used=_pledged(account, now_ns) + account.open.nanodollars,
+        limit=account.limits.in_force.max_cost_nanodollars,
         transient=True,
         retry_after_seconds=1,
         detail="calls in flight hold what is left of the budget",
