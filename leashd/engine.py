@@ -154,9 +154,7 @@ class Engine:
 
     def _disconnected(self, operation: Disconnected, _reply: Reply, now_ns: int) -> None:
         self._line.drop_session(operation.session)
-        session = self._sessions.disconnect(operation.session, now_ns)
-        if operation.clean:
-            self._end_session(session, now_ns)
+        self._sessions.disconnect(operation.session, now_ns)
 
     def _end_session(self, session: Session, now_ns: int) -> None:
         """Abandons what is open of a session that is not coming back, and takes it off its runs."""

@@ -145,11 +145,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """A session's stream has ended; ``clean`` when the shim ended it on purpose."""
+    """A session's stream has ended, on purpose or not: what it still has open has the grace to be claimed."""
 
     session: bytes
     link: Link
-    clean: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

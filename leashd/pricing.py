@@ -45,7 +45,8 @@ class PriceBook:
 
     def quote(self, call: ReserveCall, prices: bytes, history: ModelHistory) -> Quote:
         """What is known of a call's price before it is made."""
-        price = self._table(prices).get(call.model)
+        table = self._table(prices)
+        price = table.get(call.model) if table is not None else None
         most: int | None = None
         if price is not None:
             most = ceiling(
@@ -67,7 +68,8 @@ class PriceBook:
 
     def report(self, settle: SettleCall, call: Call) -> Report:
         """What the wire reported of a call, priced by the table that it was reserved under."""
-        found = find(self._table(call.prices), call.model, settle.model)
+        table = self._table(call.prices)
+        found = find(table, call.model, settle.model) if table is not None else None
         usage = settle.usage
         priced = cost(found[1], usage) if found is not None and usage is not None else None
         return Report(
@@ -83,17 +85,23 @@ class PriceBook:
 
     def known_cost(self, call: Call, known: Usage | None) -> int:
         """The least that an unresolved call has cost, in nanodollars."""
-        found = find(self._table(call.prices), call.model, "")
-        return cost(found[1], known).total_nanodollars if found is not None and known is not None else 0
+        table = self._table(call.prices)
+        if table is None or known is None:
+            return 0
+        found = find(table, call.model, "")
+        return cost(found[1], known).total_nanodollars if found is not None else 0
 
-    def _table(self, prices: bytes) -> PriceTable:
+    def _table(self, prices: bytes) -> PriceTable | None:
+        """A table by its id; None for the empty id of a run without prices."""
+        if not prices:
+            return None
         loaded = self._loaded.get(prices)
         if loaded is None:
             if len(self._loaded) >= MAX_LOADED_TABLES:
                 self._loaded.clear()
-            stored = self._ledger.price_table(prices) if prices else None
-            loaded = PriceTable.from_plain(_decode(stored)[1]) if stored else parse_table(b"{}")
-            self._loaded[prices] = loaded
+            stored = self._ledger.price_table(prices)
+            assert stored is not None, "an account names only tables that the ledger has"
+            loaded = self._loaded[prices] = PriceTable.from_plain(_decode(stored)[1])
         return loaded
 
 

@@ -44,12 +44,11 @@ class Sessions:
         replaced, known.link = known.link, link
         return replaced
 
-    def disconnect(self, session: bytes, now_ns: int) -> Session:
+    def disconnect(self, session: bytes, now_ns: int) -> None:
         """The session's stream has ended."""
         known = self._sessions[session]
         known.link = None
         known.lost_at_ns = known.alive_until_ns = now_ns
-        return known
 
     def is_current(self, session: bytes, link: Link) -> bool:
         """Whether this is the stream that the session has now."""

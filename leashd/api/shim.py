@@ -65,7 +65,7 @@ class ShimService(shim_pb2_grpc.ShimServicer):
         self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
         """One shim session."""
-        del request_iterator  # read through the context, which tells a clean end from a broken stream
+        del request_iterator  # read and written through the context, each by its own task
         with self._activity.busy():
             await _Stream(self._committer, context, self._owner_uid).run()
 
@@ -100,19 +100,15 @@ class _Stream:
 
     async def run(self) -> None:
         """Serves until the shim ends the stream, it breaks, or another stream takes the session over."""
-        clean = False
         try:
             with self._scope:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._write)
                     await self._read()
-                    clean = True
                     tasks.cancel_scope.cancel()
         finally:
             if self._session:
-                # A stream that broke reads as an end, too; gRPC then counts the call as cancelled.
-                clean = clean and not self._context.cancelled()
-                self._committer.submit(Disconnected(self._session, self, clean), _nobody)
+                self._committer.submit(Disconnected(self._session, self), _nobody)
 
     def push(self, push: Push) -> None:
         """Tells the shim something unasked."""
