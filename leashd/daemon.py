@@ -26,6 +26,7 @@ from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.lock import LedgerLock
 
 GOODBYE_S = 0.2  # for answers that are durable already to reach their shims before the streams are cut
+SOCKETS_CHECKED_S = 2.0  # between looks at the sockets' files: two stats
 MAX_MESSAGE_BYTES = MAX_PRICES_BYTES + 65_536  # the largest message is a price table
 
 _log = structlog.get_logger("leashd")
@@ -65,7 +66,7 @@ async def serve(settings: DaemonSettings) -> None:
             await people.start()
             await shims.start()
             _log.info("ready", pid=host.pid, ledger=ledger.path, socket=str(settings.socket), version=host.version)
-            await _until_leaving(activity, settings.idle_exit_s)
+            await _until_leaving(activity, settings)
             lock.leaving()
             await shims.stop(GOODBYE_S)
             await people.stop(GOODBYE_S)
@@ -75,11 +76,12 @@ async def serve(settings: DaemonSettings) -> None:
     _log.info("stopped")
 
 
-async def _until_leaving(activity: Activity, idle_exit_s: float) -> None:
-    """Returns on SIGTERM or SIGINT, or after ``idle_exit_s`` seconds in which nobody used the daemon."""
+async def _until_leaving(activity: Activity, settings: DaemonSettings) -> None:
+    """Returns on SIGTERM or SIGINT, after an idle time, or when nobody can reach the daemon any more."""
     async with anyio.create_task_group() as tasks:
-        if idle_exit_s:
-            tasks.start_soon(_until_idle, activity, idle_exit_s, tasks.cancel_scope)
+        tasks.start_soon(_until_unreachable, settings, tasks.cancel_scope)
+        if settings.idle_exit_s:
+            tasks.start_soon(_until_idle, activity, settings.idle_exit_s, tasks.cancel_scope)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 _log.info("stopping", signal=number.name)
@@ -91,6 +93,15 @@ async def _until_idle(activity: Activity, idle_exit_s: float, scope: anyio.Cance
     while (remaining_s := idle_exit_s - activity.idle_s()) > 0:  # noqa: ASYNC110 - it is about time, not an event
         await anyio.sleep(remaining_s)
     _log.info("stopping", idle_s=idle_exit_s)
+    scope.cancel()
+
+
+async def _until_unreachable(settings: DaemonSettings, scope: anyio.CancelScope) -> None:
+    """A socket's file was removed (a log-out clears /run/user): to stay would keep the ledger locked for nobody."""
+    paths = (settings.socket, settings.control_socket)
+    while all(path.exists() for path in paths):  # noqa: ASYNC110, ASYNC240 - no event tells, and a stat never blocks
+        await anyio.sleep(SOCKETS_CHECKED_S)
+    _log.error("stopping", reason="a socket's file is gone", sockets=[str(path) for path in paths])
     scope.cancel()
 
 

@@ -1,0 +1,1 @@
+"""The client of leashd that shims and the command line share: find the daemon, start it, speak to it."""
