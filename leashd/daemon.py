@@ -99,7 +99,7 @@ async def _until_idle(activity: Activity, idle_exit_s: float, scope: anyio.Cance
 async def _until_unreachable(settings: DaemonSettings, scope: anyio.CancelScope) -> None:
     """A socket's file was removed (a log-out clears /run/user): to stay would keep the ledger locked for nobody."""
     paths = (settings.socket, settings.control_socket)
-    while all(path.exists() for path in paths):  # noqa: ASYNC110, ASYNC240 - no event tells, and a stat never blocks
+    while all(path.exists() for path in paths):  # noqa: ASYNC110 - no event tells, and a stat never blocks
         await anyio.sleep(SOCKETS_CHECKED_S)
     _log.error("stopping", reason="a socket's file is gone", sockets=[str(path) for path in paths])
     scope.cancel()
