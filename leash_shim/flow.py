@@ -1,0 +1,252 @@
+"""One governed call, from its reserve to its one outcome.
+
+The rule: a call that was admitted is closed exactly once, whatever happens, and only by ``_settle`` or by
+``_close_unsettled``, which every way out of ``Call.live`` passes.
+
+=====================================================================  =======================================
+what happened                                                          outcome
+=====================================================================  =======================================
+refused; no daemon; the agent hung up while it waited                   none: nothing was admitted
+no byte of the request was written, for whatever reason                 void
+an answer came whole, error or not                                      settle
+a byte may have been written, and anything else ended the call          abandon, with what the wire had reported
+=====================================================================  =======================================
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+from math import inf
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope, current_time
+
+from leash.client.errors import DaemonUnavailable, SessionFailure
+from leash.names import short_call
+from leash.v1 import shim_pb2
+from leash_shim import headers, messages, refusal
+from leash_shim.tap import Tap, tap_for
+from leash_shim.upstream import UpstreamCut, UpstreamFailure
+
+if TYPE_CHECKING:
+    from leash.v1 import types_pb2
+    from leash_shim.downstream import Downstream
+    from leash_shim.meter import Metered, RequestFacts, WireFormat
+    from leash_shim.refusal import Answer
+    from leash_shim.settings import ShimSettings
+    from leash_shim.upstream import Upstream, UpstreamAnswer, UpstreamRequest
+
+log = logging.getLogger(__name__)
+
+# After its agent has gone, an answer is read on for its usage. Two minutes see almost every answer to its end that a
+# model is still writing; one that goes on longer is abandoned, so that a shim without agents can be left.
+DRAIN_SECONDS = 120.0
+
+# Above any text answer, and little enough that an endless one does not run for two minutes at full speed.
+DRAIN_BYTES = 64 << 20
+
+# How soon an agent may ask again after the daemon could not be asked: it is restarted within a second or so.
+_UNAVAILABLE_RETRY_SECONDS = 1
+
+
+class _Phase(Enum):
+    RESERVING = auto()  # the daemon has not answered: to leave takes the reserve back
+    OPEN = auto()  # admitted: it must be closed
+    CLOSED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a call asks for: its run, its request, and how its answer is metered.
+
+    Without ``facts`` it goes to an endpoint that bills but cannot be metered.
+    """
+
+    run: str
+    request: UpstreamRequest
+    wire_format: WireFormat | None
+    facts: RequestFacts | None
+    hides_usage_chunk: bool
+
+
+class Call:
+    """One call under way. ``live`` is its whole life; ``hung_up`` and ``abort`` tell it what happens meanwhile."""
+
+    __slots__ = (
+        "_abort_reason",
+        "_downstream",
+        "_drained_bytes",
+        "_order",
+        "_phase",
+        "_scope",
+        "_settings",
+        "_started_ns",
+        "_tap",
+        "_upstream",
+        "call_id",
+    )
+
+    def __init__(
+        self, call_id: bytes, order: Order, *, settings: ShimSettings, upstream: Upstream, downstream: Downstream
+    ) -> None:
+        self.call_id = call_id
+        self._order = order
+        self._settings = settings
+        self._upstream = upstream
+        self._downstream = downstream
+        self._scope = CancelScope()
+        self._phase = _Phase.RESERVING
+        self._tap = Tap()
+        self._drained_bytes = 0
+        self._abort_reason: types_pb2.Reason.ValueType | None = None
+        self._started_ns = time.monotonic_ns()
+
+    @property
+    def run(self) -> str:
+        """The run that the call belongs to."""
+        return self._order.run
+
+    async def live(self) -> None:
+        """Reserves, forwards, relays and closes the call, and answers the agent."""
+        answer: Answer | None = None
+        try:
+            with self._scope:
+                answer = await self._perform()
+        finally:
+            self._close_unsettled()
+        if self._scope.cancelled_caught:
+            answer = self._cut_answer()
+        if answer is not None and not self._downstream.started:
+            await self._downstream.answer(answer, self._request_id())
+
+    def hung_up(self) -> None:
+        """The agent has gone: a call not yet sent is taken back, an answer that is coming is read on within bounds."""
+        if self._phase is _Phase.CLOSED:
+            return
+        if self._phase is _Phase.OPEN and self._order.request.sent:
+            self._scope.deadline = min(self._scope.deadline, current_time() + DRAIN_SECONDS)
+        else:
+            self._scope.cancel()
+
+    def abort(self, reason: types_pb2.Reason.ValueType) -> None:
+        """The run was killed at once. A call that still waits for its reserve gets the daemon's own refusal."""
+        self._abort_reason = reason
+        if self._phase is _Phase.OPEN:
+            self._scope.cancel()
+
+    async def _perform(self) -> Answer | None:
+        """Everything that may be cancelled. Returns what to answer where no answer came from the provider."""
+        order = self._order
+        try:
+            verdict = await self._settings.session.reserve(self._reserve_message())
+        except (DaemonUnavailable, SessionFailure) as failure:
+            return refusal.failed(
+                503, "leash_unavailable", str(failure), retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS
+            )
+        if isinstance(verdict, shim_pb2.Refused):
+            return refusal.refused(order.run, verdict, terminal_status=self._settings.refusal_status)
+        self._phase = _Phase.OPEN
+        if self._abort_reason is not None:
+            return self._cut_answer()
+        self._scope.deadline = current_time() + self._settings.header_timeout_s
+        try:
+            answer = await self._upstream.send(order.request)
+        except UpstreamFailure as failure:
+            return self._unanswered(str(failure), timed_out=failure.timed_out)
+        try:
+            await self._relay(answer)
+        except UpstreamCut:
+            return None
+        finally:
+            answer.close()
+        return None
+
+    async def _relay(self, answer: UpstreamAnswer) -> None:
+        """Passes the answer on as it comes, and settles before its last byte. UpstreamCut where it is not whole."""
+        order, downstream = self._order, self._downstream
+        if not downstream.gone:
+            self._scope.deadline = inf
+        self._tap = tap = tap_for(
+            order.wire_format,
+            order.facts,
+            status=answer.status,
+            answer_headers=answer.headers,
+            hides_usage_chunk=order.hides_usage_chunk,
+        )
+        kept = headers.for_agent(answer.headers, request_id=self._request_id(), reframed=tap.reframes)
+        await downstream.start(answer.status, kept)
+        last = b""
+        while data := await answer.read():
+            visible = tap.feed(data)
+            if answer.ended:
+                last = visible
+                break
+            if downstream.gone:
+                self._count_drained(len(data))
+            elif visible:
+                await downstream.write(visible)
+        tail, metered = tap.finish()
+        self._settle(answer.status, metered)
+        await downstream.finish(last + tail)
+
+    def _count_drained(self, size: int) -> None:
+        self._drained_bytes += size
+        if self._drained_bytes > DRAIN_BYTES:
+            raise UpstreamCut("the agent has gone and the answer does not end")
+
+    def _settle(self, status: int, metered: Metered | None) -> None:
+        operation = messages.settle(call_id=self.call_id, run=self.run, status=status, metered=metered)
+        self._settings.session.settle(operation)
+        self._phase = _Phase.CLOSED
+        self._log("settled", status)
+
+    def _close_unsettled(self) -> None:
+        """Voids or abandons a call that was admitted and not settled."""
+        if self._phase is not _Phase.OPEN:
+            return
+        self._phase = _Phase.CLOSED
+        if self._order.request.sent:
+            known = self._tap.peek()
+            self._settings.session.abandon(messages.abandon(call_id=self.call_id, run=self.run, known=known))
+            self._log("abandoned", 0)
+        else:
+            self._settings.session.void(messages.void(call_id=self.call_id, run=self.run))
+            self._log("voided", 0)
+
+    def _reserve_message(self) -> shim_pb2.Reserve:
+        order = self._order
+        name = order.wire_format.name if order.wire_format is not None else ""
+        return messages.reserve(call_id=self.call_id, run=order.run, wire_format=name, facts=order.facts)
+
+    def _cut_answer(self) -> Answer | None:
+        """What to answer where the call was cancelled from within the shim; None to an agent that has gone."""
+        if self._abort_reason is not None:
+            return refusal.aborted(self.run, self._abort_reason, terminal_status=self._settings.refusal_status)
+        if self._downstream.gone:
+            return None
+        return self._unanswered(f"no answer within {self._settings.header_timeout_s:g} s", timed_out=True)
+
+    def _unanswered(self, why: str, *, timed_out: bool) -> Answer:
+        """The answer where the provider gave none."""
+        host = self._order.request.url.host
+        if self._order.request.sent:
+            outcome = (
+                f"It may have been billed: the call stays unresolved and counts until "
+                f"`leashctl resolve {self.run} {short_call(self.call_id)}`."
+            )
+        else:
+            outcome = "Nothing was sent, and nothing counts."
+        code = "upstream_timeout" if timed_out else "upstream_failed"
+        return refusal.failed(504 if timed_out else 502, code, f"{host}: {why}. {outcome}")
+
+    def _request_id(self) -> bytes:
+        return self.call_id.hex().encode("ascii")
+
+    def _log(self, outcome: str, status: int) -> None:
+        if log.isEnabledFor(logging.DEBUG):
+            milliseconds = (time.monotonic_ns() - self._started_ns) // 1_000_000
+            call = short_call(self.call_id)
+            log.debug("run %s call %s %s, status %d, %d ms", self.run, call, outcome, status, milliseconds)

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from leash_shim.settings import ShimSettings
+
+
+@pytest.mark.parametrize("wrong", [{"refusal_status": 500}, {"max_body_bytes": 0}, {"header_timeout_s": 0.0}])
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ShimSettings(run="r", upstreams={}, session=None, **wrong)  # type: ignore[arg-type]
