@@ -14,6 +14,7 @@ from leashd.core.admission import Admit
 from leashd.core.control import CannotRaiseError, TooManyOpenersError
 from leashd.core.events import Event, Stopped, Warned
 from leashd.core.limits import LooserLimitError
+from leashd.core.reasons import Reason
 from leashd.ledger.protocol import Batch, Ledger
 from leashd.line import Line
 from leashd.operations import (
@@ -35,6 +36,7 @@ from leashd.operations import (
     OpenRun,
     Outbound,
     PricesStored,
+    Push,
     Raise,
     Reply,
     Request,
@@ -92,9 +94,10 @@ class Engine:
         """Shim sessions with a live stream."""
         return self._sessions.connected
 
-    def pid(self, run: str) -> int:
+    def pid(self, account: Account) -> int:
         """The wrapped process of a run while its shim is connected; 0 otherwise."""
-        return self._sessions.pid(run)
+        pids = (self._sessions.pid(opener.session, account.run) for opener in account.openers)
+        return next((pid for pid in pids if pid), 0)
 
     def apply(self, request: Request, now_ns: int) -> None:
         """Carries one operation out."""
@@ -185,7 +188,7 @@ class Engine:
         except ValueError as error:
             return Failed(FailureCode.INVALID, str(error))
         account = self._emit(operation.run, events, now_ns)
-        self._sessions.opened(operation.session, operation.run, operation.pid)
+        self._sessions.wraps(operation.session, operation.run, operation.pid)
         return AccountShown(account, now_ns)
 
     def _close_run(self, operation: CloseRun, _reply: Reply, now_ns: int) -> Answer:
@@ -196,7 +199,6 @@ class Engine:
             if call.run == operation.run:
                 account = self._emit(call.run, closing.abandon(account, call, None, 0), now_ns)
         events = control.close_run(account, operation.session, clean=True, until_ns=now_ns)
-        self._sessions.closed(operation.session, operation.run)
         return AccountShown(self._emit(operation.run, events, now_ns), now_ns)
 
     # Calls
@@ -251,7 +253,7 @@ class Engine:
         account, call = self._own_call(operation)
         if account is None or call is None:
             return self._closed_before(operation)
-        if call.state is CallState.UNRESOLVED:
+        if call.state is CallState.UNRESOLVED and operation.known in (None, call.known):
             return CallClosed("unresolved", repeated=True)
         known_cost = self._prices.known_cost(call, operation.known)
         self._emit(account.run, closing.abandon(account, call, operation.known, known_cost), now_ns)
@@ -296,7 +298,7 @@ class Engine:
             self._emit(run, events, now_ns)
             if operation.now and not events:
                 # Killed before, but its calls in flight were left: this time they are not.
-                self._push_stop(run, Stopped(reason=account.stop.reason, now=True) if account.stop else None)
+                self._push(account, RunStopped(run, Reason.KILL_SWITCH, now=True))
         return Kills(tuple(killed), tuple(unknown), tuple(already))
 
     def _unfinished(self) -> list[Account]:
@@ -340,18 +342,18 @@ class Engine:
         account = self.working.emit(run, events, now_ns, amended=amended)
         for event in events:
             if isinstance(event, Stopped):
-                self._push_stop(run, event)
+                self._push(account, RunStopped(run, event.reason, event.now))
             elif isinstance(event, Warned):
                 push = RunWarned(run, event.reason, event.used, event.limit)
-                self.outbound.pushes.extend((link, push) for link in self._sessions.links(run))
+                self._push(account, push)
         if events:
             self._line.changed(run)
         return account
 
-    def _push_stop(self, run: str, stopped: Stopped | None) -> None:
-        if stopped is not None:
-            push = RunStopped(run, stopped.reason, stopped.now)
-            self.outbound.pushes.extend((link, push) for link in self._sessions.links(run))
+    def _push(self, account: Account, push: Push) -> None:
+        """Tells every shim that has the run open, and a live stream."""
+        links = (self._sessions.link(opener.session) for opener in account.openers)
+        self.outbound.pushes.extend((link, push) for link in links if link is not None)
 
     def _answer(self, reply: Reply, answer: Answer) -> None:
         self.outbound.answers.append((reply, answer))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from leashd.core import admission
@@ -20,7 +20,7 @@ from leashd.working import Working
 @dataclass(frozen=True, slots=True)
 class _Waiter:
     operation: ReserveCall
-    reply: Reply
+    replies: tuple[Reply, ...]  # more than one where the reserve was sent again
     turn: Turn
 
 
@@ -43,30 +43,33 @@ class Line:
 
     def join(self, account: Account, operation: ReserveCall, reply: Reply, now_ns: int) -> Answer | None:
         """Decides a new reserve, behind those that wait already; None when it has to wait too."""
-        if account.run in self._changed:
-            account = self._advance(account.run, now_ns)  # those who came first have the first look at new room
-        line = self._waiters.get(account.run)
-        if line and len(line) >= MAX_WAITERS:
-            return Failed(FailureCode.BUSY, f"{MAX_WAITERS} calls of run {account.run} wait for room already")
-        head = next(iter(line.values())) if line else None
-        if head is None or head.turn.may_be_passed(now_ns):
+        run = account.run
+        if run in self._changed:
+            self._advance(run, now_ns)  # those who came first have the first look at new room
+            account = self._working.account(run) or account
+        line = self._waiters.get(run, {})
+        if operation.call in line:
+            return self._asked_again(line, operation, reply)
+        if len(line) >= MAX_WAITERS:
+            return Failed(FailureCode.BUSY, f"{MAX_WAITERS} calls of run {run} wait for room already")
+        wait_ns = account.limits.in_force.hold_wait_ns
+        head = next(iter(line.values()), None)
+        if head is None or head.turn.may_be_passed(now_ns, wait_ns):
             answer = self._decide(account, operation, now_ns)
             if answer is not None:
                 return answer
-        wait_ns = account.limits.in_force.hold_wait_ns
         if not wait_ns:
             return Refused(admission.expired(account, now_ns), account, now_ns)
-        turn = Turn(arrived_at_ns=now_ns, gives_up_at_ns=now_ns + wait_ns)
-        self._waiters.setdefault(account.run, {})[operation.call] = _Waiter(operation, reply, turn)
+        self._waiters.setdefault(run, {})[operation.call] = _Waiter(operation, (reply,), Turn(now_ns))
         return None
 
     def leave(self, run: str, call: bytes, session: bytes) -> bool:
         """Takes a waiter out; False where none waits by that id."""
-        line = self._waiters.get(run, {})
-        waiter = line.get(call)
+        waiter = self._waiters.get(run, {}).get(call)
         if waiter is None or waiter.operation.session != session:
             return False
         self._remove(run, call)
+        self.changed(run)  # those behind a head that has left may have room
         return True
 
     def drop_session(self, session: bytes) -> None:
@@ -79,46 +82,62 @@ class Line:
         ]
         for run, call in gone:
             self._remove(run, call)
+            self.changed(run)
 
     def changed(self, run: str) -> None:
-        """A run has a new entry: its waiters are decided again at the next tick."""
+        """Something is new in a run: its waiters are decided again at the next tick."""
         if run in self._waiters:
             self._changed.add(run)
 
     def tick(self, now_ns: int) -> None:
         """Decides the waiters of runs that have changed, or that time has caught up with."""
-        due = {run for run in self._waiters if self._due_ns(run) <= now_ns}
-        for run in sorted(self._changed | due):
+        for run in sorted(run for run in self._waiters if run in self._changed or self._due_ns(run) <= now_ns):
             self._advance(run, now_ns)
+        self._changed &= self._waiters.keys()
 
     def next_tick_ns(self) -> int | None:
         """When a waiter gives up, or time alone would trip a boundary of a run that has waiters."""
+        if self._changed & self._waiters.keys():
+            return 0
         return min((self._due_ns(run) for run in self._waiters), default=None)
 
-    def _advance(self, run: str, now_ns: int) -> Account:
-        self._changed.discard(run)
-        account = self._account(run)
-        blocked: _Waiter | None = None
+    def _asked_again(self, line: dict[bytes, _Waiter], operation: ReserveCall, reply: Reply) -> Answer | None:
+        """A reserve that was sent twice keeps its first place, and both are answered."""
+        waiter = line[operation.call]
+        if waiter.operation.session != operation.session:
+            return Failed(FailureCode.UNKNOWN, "another session waits with this call")
+        line[operation.call] = replace(waiter, replies=(*waiter.replies, reply))
+        return None
+
+    def _advance(self, run: str, now_ns: int) -> None:
+        """Decides the waiters of a run, in order of arrival."""
+        blocked: Turn | None = None
         tried = 0
         for call, waiter in list(self._waiters.get(run, {}).items()):
-            account = self._account(run)
+            account = self._working.account(run)
             decided: Answer | None = None
-            if blocked is None or (blocked.turn.may_be_passed(now_ns) and tried < LOOKAHEAD):
-                decided = self._decide(account, waiter.operation, now_ns)
-                tried += 1
-            if decided is None and waiter.turn.gives_up_at_ns <= now_ns:
-                decided = Refused(admission.expired(account, now_ns), account, now_ns)
-            if decided is not None:
-                self._remove(run, call)
-                self._answer(waiter.reply, decided)
-            elif blocked is None:
-                blocked = waiter
-            elif tried >= LOOKAHEAD or not blocked.turn.may_be_passed(now_ns):
-                break  # those behind came later, so none of them gives up before this one
-        if blocked is not None and self._account(run).stop is not None:
-            return self._advance(run, now_ns)  # a later waiter stopped the run, so nobody in the line waits any more
+            if account is None or not account.has_opener(waiter.operation.session):
+                decided = Failed(FailureCode.NOT_OPEN, f"run {run} is no longer open in this session")
+            else:
+                wait_ns = account.limits.in_force.hold_wait_ns
+                may_pass = blocked is None or (blocked.may_be_passed(now_ns, wait_ns) and tried < LOOKAHEAD)
+                if may_pass:
+                    decided = self._decide(account, waiter.operation, now_ns)
+                    tried += 1
+                if decided is None and waiter.turn.gives_up_at_ns(wait_ns) <= now_ns:
+                    decided = Refused(admission.expired(account, now_ns), account, now_ns)
+                if decided is None and not may_pass:
+                    break  # those behind came later, so none of them gives up before this one
+            if decided is None:
+                blocked = blocked or waiter.turn
+                continue
+            self._remove(run, call)
+            for reply in waiter.replies:
+                self._answer(reply, decided)
         self._changed.discard(run)  # what the waiters brought about themselves was seen by those after them
-        return self._account(run)
+        account = self._working.account(run)
+        if blocked is not None and account is not None and account.stop is not None:
+            self._advance(run, now_ns)  # a later waiter stopped the run, so nobody in the line waits any more
 
     def _decide(self, account: Account, operation: ReserveCall, now_ns: int) -> Answer | None:
         """The core's word on a reserve, with what the price table and the ledger know by now; None to wait."""
@@ -133,15 +152,13 @@ class Line:
         return decided.reply
 
     def _due_ns(self, run: str) -> int:
-        line = self._waiters[run]
-        first = next(iter(line.values()))
-        trip_ns = next_trip_at_ns(self._account(run))
-        return first.turn.gives_up_at_ns if trip_ns is None else min(trip_ns, first.turn.gives_up_at_ns)
-
-    def _account(self, run: str) -> Account:
         account = self._working.account(run)
-        assert account is not None
-        return account
+        if account is None:
+            return 0  # its making was not committed
+        first = next(iter(self._waiters[run].values()))
+        gives_up_ns = first.turn.gives_up_at_ns(account.limits.in_force.hold_wait_ns)
+        trip_ns = next_trip_at_ns(account)
+        return gives_up_ns if trip_ns is None else min(trip_ns, gives_up_ns)
 
     def _remove(self, run: str, call: bytes) -> None:
         line = self._waiters[run]

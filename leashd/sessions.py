@@ -26,7 +26,6 @@ class Sessions:
 
     def __init__(self) -> None:
         self._sessions: dict[bytes, Session] = {}
-        self._by_run: dict[str, dict[bytes, Session]] = {}
 
     @property
     def connected(self) -> int:
@@ -57,29 +56,21 @@ class Sessions:
 
     def forget(self, session: bytes) -> None:
         """The session has ended."""
-        known = self._sessions.pop(session)
-        for run in known.pids:
-            self._drop(run, session)
+        del self._sessions[session]
 
-    def opened(self, session: bytes, run: str, pid: int) -> None:
-        """The session has a run open."""
-        known = self._sessions[session]
-        known.pids[run] = pid
-        self._by_run.setdefault(run, {})[session] = known
+    def wraps(self, session: bytes, run: str, pid: int) -> None:
+        """The session runs this process under a run; 0 for none."""
+        self._sessions[session].pids[run] = pid
 
-    def closed(self, session: bytes, run: str) -> None:
-        """The session has a run open no more."""
-        if self._sessions[session].pids.pop(run, None) is not None:
-            self._drop(run, session)
+    def link(self, session: bytes) -> Link | None:
+        """The live stream of a session."""
+        known = self._sessions.get(session)
+        return known.link if known is not None else None
 
-    def links(self, run: str) -> list[Link]:
-        """The live streams of the sessions that have a run open."""
-        return [session.link for session in self._by_run.get(run, {}).values() if session.link is not None]
-
-    def pid(self, run: str) -> int:
-        """The wrapped process of a run while its shim is connected; 0 otherwise."""
-        sessions = self._by_run.get(run, {}).values()
-        return next((session.pids[run] for session in sessions if session.link and session.pids[run]), 0)
+    def pid(self, session: bytes, run: str) -> int:
+        """The process that a session with a live stream runs under a run; 0 for none."""
+        known = self._sessions.get(session)
+        return known.pids.get(run, 0) if known is not None and known.link is not None else 0
 
     def past_grace(self, now_ns: int, grace_ns: int) -> list[Session]:
         """The sessions whose stream is away for longer than the grace."""
@@ -93,9 +84,3 @@ class Sessions:
         """When the first session that is away runs out of its grace."""
         away = [session.lost_at_ns + grace_ns for session in self._sessions.values() if session.link is None]
         return min(away, default=None)
-
-    def _drop(self, run: str, session: bytes) -> None:
-        sessions = self._by_run.get(run, {})
-        sessions.pop(session, None)
-        if not sessions:
-            self._by_run.pop(run, None)

@@ -155,7 +155,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         return account
 
     def _message(self, account: Account) -> Any:
-        return convert.account_message(account, self._committer.now_ns(), pid=self._committer.engine.pid(account.run))
+        return convert.account_message(account, self._committer.now_ns(), pid=self._committer.engine.pid(account))
 
 
 class _Watch:

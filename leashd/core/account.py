@@ -81,16 +81,23 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The compute meter. ``accrued`` is in nanodollar-nanoseconds per hour, exact until it is read."""
+    """The compute meter: whole nanodollars and, exactly, the rest in nanodollar-nanoseconds per hour.
 
-    accrued: int = 0
+    Two integers, since one would outgrow the 64 bits of its stored form. ``closed_until_ns`` is the latest instant at
+    which a session that has left was known to have the run open.
+    """
+
+    nanodollars: int = 0
+    rest: int = 0
     running_since_ns: int = 0
+    closed_until_ns: int = 0
 
     def accrued_at(self, now_ns: int, rate_nanodollars_per_hour: int) -> int:
-        """What has accrued at ``now_ns``, in the unit of ``accrued``."""
+        """What has accrued at ``now_ns``, in nanodollar-nanoseconds per hour."""
+        accrued = self.nanodollars * NS_PER_HOUR + self.rest
         if not self.running_since_ns:
-            return self.accrued
-        return self.accrued + max(0, now_ns - self.running_since_ns) * rate_nanodollars_per_hour
+            return accrued
+        return accrued + max(0, now_ns - self.running_since_ns) * rate_nanodollars_per_hour
 
 
 @dataclass(frozen=True, slots=True)

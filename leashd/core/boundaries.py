@@ -78,8 +78,8 @@ def compute_trips_at_ns(account: Account) -> int | None:
         return None
     # The cost is rounded up, so it reaches the budget as soon as one unit more than (budget - 1) has accrued.
     room = limits.max_cost_nanodollars - account.totals.token_cost_nanodollars - 1
-    accrued_to_trip = room * NS_PER_HOUR + 1
-    return since_ns + max(0, -(-(accrued_to_trip - account.compute.accrued) // hourly))
+    missing = room * NS_PER_HOUR + 1 - account.compute.accrued_at(since_ns, hourly)
+    return since_ns + max(0, -(-missing // hourly))
 
 
 def next_trip_at_ns(account: Account) -> int | None:

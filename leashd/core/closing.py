@@ -59,6 +59,7 @@ def abandon(account: Account, call: Call, known: Usage | None, known_cost_nanodo
         held_nanodollars=call.held_nanodollars,
         kept_nanodollars=kept,
         known=known,
+        unresolved=call.state is CallState.UNRESOLVED,
     )
     return (abandoned, *(_blind_consequence(account, Reason.METER_BLIND) if blind else ()))
 

@@ -83,13 +83,17 @@ class Voided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abandoned:
-    """A call's outcome is unknown: it is unresolved, and ``kept_nanodollars`` of it stay held."""
+    """A call's outcome is unknown: it is unresolved, and ``kept_nanodollars`` of it stay held.
+
+    ``unresolved`` says that it was so before, and that its shim has come back with more that the wire had reported.
+    """
 
     call: bytes
     model: str
     held_nanodollars: int
     kept_nanodollars: int
     known: Usage | None = None
+    unresolved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

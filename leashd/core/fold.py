@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from leashd.core import rate
-from leashd.core.account import Account, Call, CallState, Compute, Held, ModelHistory, Opener, Stall, Stop
+from leashd.core.account import NS_PER_HOUR, Account, Call, CallState, Held, ModelHistory, Opener, Stall, Stop
 from leashd.core.events import (
     Abandoned,
     Closed,
@@ -101,8 +101,11 @@ def _opened(account: Account, event: Opened, at_ns: int) -> Account:
 
 def _closed(account: Account, event: Closed, _at_ns: int) -> Account:
     openers = tuple(opener for opener in account.openers if opener.session != event.session)
-    account = replace(account, openers=openers, last_close_clean=event.clean)
-    return account if openers else _compute_halted(account, event.until_ns)
+    # A session that is lost leaves after its grace, so another one may have had the run open for longer than it.
+    until_ns = max(event.until_ns, account.compute.closed_until_ns)
+    compute = replace(account.compute, closed_until_ns=until_ns)
+    account = replace(account, openers=openers, last_close_clean=event.clean, compute=compute)
+    return account if openers else _compute_halted(account, until_ns)
 
 
 def _reserved(account: Account, event: Reserved, at_ns: int) -> Account:
@@ -175,11 +178,8 @@ def _voided(account: Account, event: Voided, _at_ns: int) -> Account:
 
 
 def _abandoned(account: Account, event: Abandoned, _at_ns: int) -> Account:
-    return replace(
-        account,
-        open=_minus(account.open, event.held_nanodollars),
-        unresolved=_plus(account.unresolved, event.kept_nanodollars),
-    )
+    account = _released(account, event)
+    return replace(account, unresolved=_plus(account.unresolved, event.kept_nanodollars))
 
 
 def _resolved(account: Account, event: Resolved, _at_ns: int) -> Account:
@@ -237,10 +237,12 @@ def _compute_halted(account: Account, at_ns: int, *, restart: bool = False) -> A
     if not meter.running_since_ns:
         return account
     accrued = meter.accrued_at(at_ns, account.limits.in_force.compute_rate_nanodollars_per_hour)
-    return replace(account, compute=Compute(accrued=accrued, running_since_ns=at_ns if restart else 0))
+    nanodollars, rest = divmod(accrued, NS_PER_HOUR)
+    since_ns = at_ns if restart else 0
+    return replace(account, compute=replace(meter, nanodollars=nanodollars, rest=rest, running_since_ns=since_ns))
 
 
-def _released(account: Account, event: Settled | Voided) -> Account:
+def _released(account: Account, event: Settled | Voided | Abandoned) -> Account:
     if isinstance(event, Settled) and event.amends_nanodollars is not None:
         return account  # what was held went when the person resolved it
     if event.unresolved:

@@ -228,15 +228,18 @@ class Outbox:
     def _take_reserve(self, pending: Pending, answer: shim_pb2.Answer, now_s: float) -> None:
         call_id = pending.operation.reserve.call_id
         outcome: Outcome
-        if answer.HasField("admitted"):
+        if answer.failure.code in _RETRIED:
+            # An earlier sending of it may have been admitted, and its answer lost with the stream.
+            self._calls[call_id].reserve = None
+            self.cancel(call_id, now_s)
+            outcome = DaemonUnavailable(answer.failure.message)
+        elif answer.HasField("admitted"):
             self._calls[call_id].reserve = None
             outcome = answer.admitted
         else:
             run = self._calls.pop(call_id).run
             if answer.HasField("refused"):
                 outcome = answer.refused
-            elif answer.failure.code in _RETRIED:
-                outcome = DaemonUnavailable(answer.failure.message)
             elif answer.failure.code == shim_pb2.FAILURE_CODE_NOT_OPEN and run in self._runs:
                 self._reopen(self._runs[run], now_s)
                 outcome = DaemonUnavailable(answer.failure.message)

@@ -165,22 +165,31 @@ def _system_endpoint(socket: Path) -> Endpoint:
 
 def _ledger_endpoint(db: str, environ: Mapping[str, str]) -> Endpoint:
     ledger = Path(os.path.realpath(os.path.expanduser(db)))  # noqa: PTH111 (realpath keeps what does not exist yet)
-    if ledger == Path(os.path.realpath(user_ledger(environ))):
+    if ledger == _real(user_ledger(environ)):
         # Two daemons never open one ledger, however it is named.
         return _user_endpoint(environ)
-    import hashlib  # noqa: PLC0415 (most commands name no ledger)
-
-    name = hashlib.sha256(os.fsencode(ledger)).hexdigest()[:LEDGER_NAME_DIGITS]
-    socket = _place(Path(name), environ)
+    socket = _place(_ledger_name(ledger), environ)
     return _checked(Endpoint(socket, control_socket_for(socket), ledger, "db"))
 
 
 def _user_endpoint(environ: Mapping[str, str], temporary: Path = TEMPORARY) -> Endpoint:
-    socket = _place(Path(), environ, temporary)
-    return _checked(Endpoint(socket, control_socket_for(socket), user_ledger(environ), "user"))
+    ledger = user_ledger(environ)
+    socket = _place(_ledger_name(_real(ledger)), environ, temporary)
+    return _checked(Endpoint(socket, control_socket_for(socket), ledger, "user"))
 
 
-def _place(name: Path, environ: Mapping[str, str], temporary: Path = TEMPORARY) -> Path:
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _ledger_name(ledger: Path) -> str:
+    """Name the directory of a ledger's daemon, so that a socket that answers there is of this ledger and no other."""
+    import hashlib  # noqa: PLC0415 (a named --socket needs none)
+
+    return hashlib.sha256(os.fsencode(ledger)).hexdigest()[:LEDGER_NAME_DIGITS]
+
+
+def _place(name: str, environ: Mapping[str, str], temporary: Path = TEMPORARY) -> Path:
     """Choose the runtime directory: where the daemon already answers, else the first that may be used.
 
     A login and a cron job of one user differ in ``XDG_RUNTIME_DIR`` and share the ledger, so the second of them must

@@ -164,14 +164,14 @@ def test_without_a_runtime_directory_a_private_one_is_used(
         request.getfixturevalue("as_nobody")
     values = {"XDG_STATE_HOME": environ["XDG_STATE_HOME"]} | ({"XDG_RUNTIME_DIR": runtime} if runtime else {})
     found = paths._user_endpoint(values, directory)
-    assert found.socket == directory / f"leash-{os.geteuid()}" / "leashd.sock"
+    assert found.socket.parent.parent == directory / f"leash-{os.geteuid()}"
 
 
 def test_a_runtime_directory_that_makes_the_path_too_long_is_left(environ: dict[str, str], directory: Path) -> None:
     deep = directory / ("d" * 90)
     deep.mkdir()
     found = paths._user_endpoint(environ | {"XDG_RUNTIME_DIR": str(deep)}, directory)
-    assert found.socket == directory / f"leash-{os.geteuid()}" / "leashd.sock"
+    assert found.socket.parent.parent == directory / f"leash-{os.geteuid()}"
 
 
 def test_a_socket_path_that_no_socket_can_have_is_said(environ: dict[str, str]) -> None:
@@ -182,11 +182,18 @@ def test_a_socket_path_that_no_socket_can_have_is_said(environ: dict[str, str]) 
 def test_a_login_and_a_cron_job_find_the_same_daemon(
     environ: dict[str, str], directory: Path, listen: Callable[[Path], Path]
 ) -> None:
-    private = directory / f"leash-{os.geteuid()}"
-    listen(private / "leashd.sock")
-    private.chmod(0o700)
-    # The cron job, without XDG_RUNTIME_DIR, came first.
-    assert paths._user_endpoint(environ, directory).socket == private / "leashd.sock"
+    cron = {name: value for name, value in environ.items() if name != "XDG_RUNTIME_DIR"}
+    (directory / f"leash-{os.geteuid()}").mkdir(mode=0o700)
+    first = listen(paths._user_endpoint(cron, directory).socket)
+    assert paths._user_endpoint(environ, directory).socket == first
+
+
+def test_a_daemon_of_another_ledger_is_never_taken_for_this_ones(
+    environ: dict[str, str], directory: Path, listen: Callable[[Path], Path]
+) -> None:
+    other = environ | {"XDG_STATE_HOME": str(directory / "other")}
+    (directory / "run" / "leash").mkdir(mode=0o700)
+    assert find(environ).socket != listen(find(other).socket)
 
 
 def test_a_runtime_directory_that_others_may_write_is_refused(environ: dict[str, str], directory: Path) -> None:
