@@ -18,7 +18,7 @@ from leashd.core.account import Account
 from leashd.core.events import Entry
 from leashd.engine import Engine
 from leashd.ledger.protocol import Batch, Ledger, LedgerUnavailableError
-from leashd.operations import DURABLE_AT_ONCE, Failed, FailureCode, Operation, Outbound, Reply, Request
+from leashd.operations import DURABLE_AT_ONCE, Disconnected, Failed, FailureCode, Operation, Outbound, Reply, Request
 
 MAX_QUEUED = 65_536  # operations; a shim's whole outbox fits, and at 1 kB each it bounds the daemon's memory
 MAX_BATCH = 4_096  # operations in one transaction: some milliseconds of work, so that nobody waits long behind it
@@ -52,7 +52,7 @@ class Committer:
 
     def submit(self, operation: Operation, reply: Reply) -> None:
         """Asks for an operation; ``reply`` is called once, when its answer is durable."""
-        if len(self._queue) >= MAX_QUEUED:
+        if len(self._queue) >= MAX_QUEUED and not isinstance(operation, Disconnected):  # of which a stream has one
             reply(_BUSY)
             return
         self._queue.append(Request(operation, reply))

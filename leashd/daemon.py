@@ -142,4 +142,5 @@ def _server(path: Path) -> grpc.aio.Server:
         ]
     )
     server.add_insecure_port(f"unix:{path}")
+    path.chmod(0o600)
     return server

@@ -141,7 +141,7 @@ class Engine:
     def _recover_sessions(self, *, alive_until_ns: int, now_ns: int) -> None:
         """Gives every session that the ledger names, and that has no stream, the grace to come back."""
         named = {session for session, _ in self._ledger.openers()}
-        named |= {call.session for call in self._ledger.open_calls()}
+        named |= {key.session for key, _ in self._ledger.open_calls()}
         for session in named:
             self._sessions.recovered(session, alive_until_ns=alive_until_ns, lost_at_ns=now_ns)
 
@@ -152,7 +152,7 @@ class Engine:
             replaced.replaced()
         for call in self.working.open_calls(hello.session):
             if call.call not in hello.held_calls:
-                self._emit(call.run, closing.void(call), now_ns)
+                self._emit(call.run, closing.void(call), now_ns, call=call)
         return Welcome()
 
     def _disconnected(self, operation: Disconnected, _reply: Reply, now_ns: int) -> None:
@@ -162,8 +162,8 @@ class Engine:
     def _end_session(self, session: Session, now_ns: int) -> None:
         """Abandons what is open of a session that is not coming back, and takes it off its runs."""
         for call in self.working.open_calls(session.id):
-            account = self._account_of(call)
-            self._emit(call.run, closing.abandon(account, call, None, 0), now_ns)
+            account = self._account(call.run)
+            self._emit(call.run, closing.abandon(account, call, None, 0), now_ns, call=call)
         for account in self.working.runs_opened_by(session.id):
             events = control.close_run(account, session.id, clean=False, until_ns=session.alive_until_ns)
             self._emit(account.run, events, now_ns)
@@ -182,12 +182,20 @@ class Engine:
         try:
             events = control.open_run(self.working.account(operation.run), command)
         except LooserLimitError as error:
-            return Failed(FailureCode.LIMIT_HIGHER, error.field)
+            message = (
+                f"{error.flag} is looser than what is in force for run {operation.run}: "
+                f"leave it out, or loosen it on purpose with 'leashctl raise {operation.run}'"
+            )
+            return Failed(FailureCode.LIMIT_HIGHER, message)
         except TooManyOpenersError as error:
             return Failed(FailureCode.BUSY, str(error))
         except ValueError as error:
             return Failed(FailureCode.INVALID, str(error))
+        was_open = not events
         account = self._emit(operation.run, events, now_ns)
+        if was_open and account.stop is not None and account.stop.now:
+            # It was killed while this session's stream was away.
+            self._push(account, RunStopped(account.run, account.stop.reason, now=True))
         self._sessions.wraps(operation.session, operation.run, operation.pid)
         return AccountShown(account, now_ns)
 
@@ -195,9 +203,6 @@ class Engine:
         account = self.working.account(operation.run)
         if account is None:
             return Failed(FailureCode.NOT_OPEN, f"run {operation.run} is not open")
-        for call in self.working.open_calls(operation.session):
-            if call.run == operation.run:
-                account = self._emit(call.run, closing.abandon(account, call, None, 0), now_ns)
         events = control.close_run(account, operation.session, clean=True, until_ns=now_ns)
         return AccountShown(self._emit(operation.run, events, now_ns), now_ns)
 
@@ -207,21 +212,21 @@ class Engine:
         account = self.working.account(operation.run)
         if account is None or not account.has_opener(operation.session):
             return Failed(FailureCode.NOT_OPEN, f"run {operation.run} is not open in this session")
-        call = self.working.call(account, operation.call)
+        self._line.catch_up(account.run, now_ns)
+        account = self._account(operation.run)
+        call = self.working.call(operation.session, account, operation.call)
         if call is not None:
-            return self._reserved_before(call, operation, now_ns)
+            return self._reserved_before(call, now_ns)
         if self.working.closed_call(operation.session, operation.call) is not None:
             return Failed(FailureCode.UNKNOWN, "this call is closed")
         return self._line.join(account, operation, reply, now_ns)
 
-    def _reserved_before(self, call: Call, operation: ReserveCall, now_ns: int) -> Answer:
+    def _reserved_before(self, call: Call, now_ns: int) -> Answer:
         """The answer to a reserve that was repeated since its first answer was lost."""
-        if call.session != operation.session:
-            return _NOT_A_CALL
         if call.state is CallState.OPEN:
             return Admit(call.held_nanodollars)
         # It was abandoned in the meantime, but its shim never heard that it was admitted: it was not forwarded.
-        self._emit(call.run, closing.void(call), now_ns)
+        self._emit(call.run, closing.void(call), now_ns, call=call)
         return Failed(FailureCode.UNAVAILABLE, "the session was away for too long: try again")
 
     def _settle(self, operation: SettleCall, _reply: Reply, now_ns: int) -> Answer:
@@ -230,23 +235,23 @@ class Engine:
             return _NOT_A_CALL
         if call is not None:
             report = self._prices.report(operation, call)
-            self._emit(account.run, closing.settle(account, call, report, now_ns), now_ns)
+            self._emit(account.run, closing.settle(account, call, report, now_ns), now_ns, call=call)
             return CallClosed("settled", report.cost_nanodollars)
         closed = self.working.closed_call(operation.session, operation.call)
         if closed is None:
             return _NOT_A_CALL
-        if closed.person is None:
+        if closed.person is None or closed.person.run != operation.run:
             return CallClosed(closed.outcome, closed.cost_nanodollars, repeated=True)
         report = self._prices.report(operation, closed.person)
         events = closing.amend(account, closed, report, now_ns)
-        self._emit(account.run, events, now_ns, amended=closed.person)
+        self._emit(account.run, events, now_ns, call=closed.person)
         return CallClosed("settled", report.cost_nanodollars)
 
     def _void(self, operation: VoidCall, _reply: Reply, now_ns: int) -> Answer:
         account, call = self._own_call(operation)
         if account is None or call is None:
             return self._closed_before(operation)
-        self._emit(account.run, closing.void(call), now_ns)
+        self._emit(account.run, closing.void(call), now_ns, call=call)
         return CallClosed("voided")
 
     def _abandon(self, operation: AbandonCall, _reply: Reply, now_ns: int) -> Answer:
@@ -256,7 +261,7 @@ class Engine:
         if call.state is CallState.UNRESOLVED and operation.known in (None, call.known):
             return CallClosed("unresolved", repeated=True)
         known_cost = self._prices.known_cost(call, operation.known)
-        self._emit(account.run, closing.abandon(account, call, operation.known, known_cost), now_ns)
+        self._emit(account.run, closing.abandon(account, call, operation.known, known_cost), now_ns, call=call)
         return CallClosed("unresolved")
 
     def _cancel(self, operation: CancelCall, _reply: Reply, now_ns: int) -> Answer:
@@ -264,8 +269,10 @@ class Engine:
             return CallClosed("voided")
         account, call = self._own_call(operation)
         if account is None or call is None:
-            return CallClosed("voided", repeated=True)
-        self._emit(account.run, closing.void(call), now_ns)
+            closed = self._closed_before(operation)
+            # One that never came in was not forwarded either, which is all that the shim wants to hear.
+            return closed if isinstance(closed, CallClosed) else CallClosed("voided", repeated=True)
+        self._emit(account.run, closing.void(call), now_ns, call=call)
         return CallClosed("voided")
 
     def _acknowledge(self, operation: Acknowledge, _reply: Reply, _now_ns: int) -> Answer:
@@ -305,7 +312,7 @@ class Engine:
         """Every run that somebody has open, or that has a call open."""
         numbers = {number for _, number in self._ledger.openers()}
         accounts = [self.working.account_by_number(number) for number in sorted(numbers)]
-        accounts += [self.working.account(call.run) for call in self._ledger.open_calls()]
+        accounts += [self.working.account(call.run) for _, call in self._ledger.open_calls()]
         return [account for account in accounts if account is not None and (account.openers or account.open.calls)]
 
     def _raise(self, operation: Raise, _reply: Reply, now_ns: int) -> Answer:
@@ -332,14 +339,14 @@ class Engine:
         if len(calls) > 1:
             return Failed(FailureCode.AMBIGUOUS, f"{len(calls)} unresolved calls begin so: give more digits")
         events = closing.resolve(calls[0], operation.cost_nanodollars, operation.actor_uid)
-        account = self._emit(operation.run, events, now_ns)
+        account = self._emit(operation.run, events, now_ns, call=calls[0])
         return AccountShown(account, now_ns, call=calls[0].call)
 
     # What every operation comes down to
 
-    def _emit(self, run: str, events: tuple[Event, ...], now_ns: int, *, amended: Call | None = None) -> Account:
+    def _emit(self, run: str, events: tuple[Event, ...], now_ns: int, *, call: Call | None = None) -> Account:
         """Writes events, tells the run's shims of a stop or a warning, and lets waiters try again."""
-        account = self.working.emit(run, events, now_ns, amended=amended)
+        account = self.working.emit(run, events, now_ns, call=call)
         for event in events:
             if isinstance(event, Stopped):
                 self._push(account, RunStopped(run, event.reason, event.now))
@@ -363,14 +370,15 @@ class Engine:
     ) -> tuple[Account | None, Call | None]:
         """The run and the call that an operation closes, the call only where it is this session's own."""
         account = self.working.account(operation.run)
-        call = self.working.call(account, operation.call) if account is not None else None
-        return account, call if call is not None and call.session == operation.session else None
+        if account is None:
+            return None, None
+        return account, self.working.call(operation.session, account, operation.call)
 
-    def _closed_before(self, operation: VoidCall | AbandonCall) -> Answer:
+    def _closed_before(self, operation: VoidCall | AbandonCall | CancelCall) -> Answer:
         closed = self.working.closed_call(operation.session, operation.call)
         return _NOT_A_CALL if closed is None else CallClosed(closed.outcome, closed.cost_nanodollars, repeated=True)
 
-    def _account_of(self, call: Call) -> Account:
-        account = self.working.account(call.run)
+    def _account(self, run: str) -> Account:
+        account = self.working.account(run)
         assert account is not None
         return account

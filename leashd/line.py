@@ -8,13 +8,16 @@ from typing import Protocol
 
 from leashd.core import admission
 from leashd.core.account import Account
-from leashd.core.admission import Admission, Reserve, Wait
+from leashd.core.admission import Admission, Admit, Reserve, Wait
 from leashd.core.boundaries import next_trip_at_ns
+from leashd.core.bounds import MAX_OPEN_CALLS
 from leashd.core.events import Event
 from leashd.core.waiting import LOOKAHEAD, MAX_WAITERS, Turn
 from leashd.operations import Answer, Failed, FailureCode, Refused, Reply, ReserveCall
 from leashd.pricing import PriceBook
 from leashd.working import Working
+
+MAX_REPEATS = 8  # replies to one waiting reserve; an honest shim sends it twice at the most on one stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +47,28 @@ class Line:
     def join(self, account: Account, operation: ReserveCall, reply: Reply, now_ns: int) -> Answer | None:
         """Decides a new reserve, behind those that wait already; None when it has to wait too."""
         run = account.run
-        if run in self._changed:
-            self._advance(run, now_ns)  # those who came first have the first look at new room
-            account = self._working.account(run) or account
         line = self._waiters.get(run, {})
         if operation.call in line:
             return self._asked_again(line, operation, reply)
         if len(line) >= MAX_WAITERS:
             return Failed(FailureCode.BUSY, f"{MAX_WAITERS} calls of run {run} wait for room already")
+        if account.open.calls >= MAX_OPEN_CALLS:
+            return Failed(FailureCode.BUSY, f"run {run} has {MAX_OPEN_CALLS} calls open already")
         wait_ns = account.limits.in_force.hold_wait_ns
         head = next(iter(line.values()), None)
-        if head is None or head.turn.may_be_passed(now_ns, wait_ns):
-            answer = self._decide(account, operation, now_ns)
-            if answer is not None:
-                return answer
+        may_pass = head is None or head.turn.may_be_passed(now_ns, wait_ns)
+        answer = self._decide(account, operation, now_ns, may_admit=may_pass)
+        if answer is not None:
+            return answer
         if not wait_ns:
             return Refused(admission.expired(account, now_ns), account, now_ns)
         self._waiters.setdefault(run, {})[operation.call] = _Waiter(operation, (reply,), Turn(now_ns))
         return None
+
+    def catch_up(self, run: str, now_ns: int) -> None:
+        """Decides the waiters of a run that has changed, before a newcomer has a look at the room."""
+        if run in self._changed:
+            self._advance(run, now_ns)
 
     def leave(self, run: str, call: bytes, session: bytes) -> bool:
         """Takes a waiter out; False where none waits by that id."""
@@ -106,6 +113,8 @@ class Line:
         waiter = line[operation.call]
         if waiter.operation.session != operation.session:
             return Failed(FailureCode.UNKNOWN, "another session waits with this call")
+        if len(waiter.replies) >= MAX_REPEATS:
+            return Failed(FailureCode.BUSY, "this call waits already")
         line[operation.call] = replace(waiter, replies=(*waiter.replies, reply))
         return None
 
@@ -139,12 +148,14 @@ class Line:
         if blocked is not None and account is not None and account.stop is not None:
             self._advance(run, now_ns)  # a later waiter stopped the run, so nobody in the line waits any more
 
-    def _decide(self, account: Account, operation: ReserveCall, now_ns: int) -> Answer | None:
+    def _decide(
+        self, account: Account, operation: ReserveCall, now_ns: int, *, may_admit: bool = True
+    ) -> Answer | None:
         """The core's word on a reserve, with what the price table and the ledger know by now; None to wait."""
         quote = self._prices.quote(operation, account.prices, self._working.model(operation.model))
         reserve = Reserve(call=operation.call, session=operation.session, model=operation.model, quote=quote)
         decided: Admission = admission.admit(account, reserve, now_ns)
-        if isinstance(decided.reply, Wait):
+        if isinstance(decided.reply, Wait) or (isinstance(decided.reply, Admit) and not may_admit):
             return None
         account = self._emit(account.run, decided.events, now_ns)
         if isinstance(decided.reply, admission.Refuse):

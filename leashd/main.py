@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def main(  # noqa: PLR0913 - one for each option
     It runs in the foreground, logs to stderr, and is ready once its sockets answer. SIGTERM makes it commit what was
     asked and exit with 0.
     """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever starts it on demand may have signals blocked
     os.umask(0o077)  # the sockets and the ledger are their user's own
     configure(level=log_level, log_format=log_format)
     import anyio  # noqa: PLC0415 - after --help and --version, which need none of it

@@ -11,6 +11,7 @@ from leash.prices import PriceTable, ceiling, cost, find, parse_table
 from leash.usage import Usage
 from leashd.core.account import Call, ModelHistory
 from leashd.core.admission import Quote
+from leashd.core.bounds import MAX_CALL_NANODOLLARS
 from leashd.core.closing import Report
 from leashd.ledger.protocol import Ledger
 from leashd.operations import ReserveCall, SettleCall, StorePrices
@@ -56,6 +57,7 @@ class PriceBook:
                 choices=call.choices,
                 service_tier=call.service_tier,
             )
+            most = None if most is None else min(most, MAX_CALL_NANODOLLARS)
         return Quote(
             listed=price is not None,
             named=bool(call.model),
@@ -78,8 +80,8 @@ class PriceBook:
             answered_model=settle.model,
             fingerprint=settle.fingerprint,
             priced=priced is not None,
-            cost_nanodollars=priced.total_nanodollars if priced else 0,
-            tool_cost_nanodollars=priced.tool_nanodollars if priced else 0,
+            cost_nanodollars=_bounded(priced.total_nanodollars) if priced else self._least(settle, call),
+            tool_cost_nanodollars=_bounded(priced.tool_nanodollars) if priced else 0,
             unpriced_tool=priced is not None and priced.unpriced_tool,
         )
 
@@ -89,7 +91,12 @@ class PriceBook:
         if table is None or known is None:
             return 0
         found = find(table, call.model, "")
-        return cost(found[1], known).total_nanodollars if found is not None else 0
+        return _bounded(cost(found[1], known).total_nanodollars) if found is not None else 0
+
+    def _least(self, settle: SettleCall, call: Call) -> int:
+        """What a call has cost at least whose answer came whole but could not be read."""
+        blind = settle.usage is None and 200 <= settle.http_status < 300
+        return self.known_cost(call, call.known) if blind else 0
 
     def _table(self, prices: bytes) -> PriceTable | None:
         """A table by its id; None for the empty id of a run without prices."""
@@ -103,6 +110,10 @@ class PriceBook:
             assert stored is not None, "an account names only tables that the ledger has"
             loaded = self._loaded[prices] = PriceTable.from_plain(_decode(stored)[1])
         return loaded
+
+
+def _bounded(nanodollars: int) -> int:
+    return min(nanodollars, MAX_CALL_NANODOLLARS)
 
 
 def _decode(stored: bytes) -> tuple[bytes, Any]:

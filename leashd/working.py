@@ -6,11 +6,13 @@ a failed commit discards it all.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHistory
 from leashd.core.closing import closed_record
-from leashd.core.events import Closed, Entry, Event, Opened, Resolved, Settled, Voided
+from leashd.core.events import Closed, Entry, Event, Opened, Reserved, Resolved, Settled, Voided
 from leashd.core.fold import create, fold, fold_call, fold_model
-from leashd.ledger.protocol import Batch, Ledger
+from leashd.ledger.protocol import Batch, CallKey, Ledger
 
 MAX_CACHED_ACCOUNTS = 10_000  # about 20 MB; past it they are read again, which costs tens of microseconds each
 
@@ -38,10 +40,10 @@ class Working:
         run = self._ledger.run_name(number)
         return self.account(run) if run is not None else None
 
-    def call(self, account: Account, call: bytes) -> Call | None:
-        """A call of a run that is open or unresolved."""
-        key = (account.number, call)
-        return self.batch.calls[key] if key in self.batch.calls else self._ledger.call(*key)
+    def call(self, session: bytes, account: Account, call: bytes) -> Call | None:
+        """A call of a session in a run that is open or unresolved."""
+        key = CallKey(session, account.number, call)
+        return self.batch.calls[key] if key in self.batch.calls else self._ledger.call(key)
 
     def closed_call(self, session: bytes, call: bytes) -> ClosedCall | None:
         """The outcome of a closed call that its session has not acknowledged."""
@@ -50,25 +52,17 @@ class Working:
 
     def open_calls(self, session: bytes) -> list[Call]:
         """The open calls of a session."""
-        changed = self.batch.calls
-        calls = [call for call in self._ledger.open_calls() if (self._number(call), call.call) not in changed]
-        calls.extend(call for call in changed.values() if call is not None)
+        calls = self._changed(self._ledger.open_calls(session))
         return [call for call in calls if call.session == session and call.state is CallState.OPEN]
 
     def unresolved_calls(self, account: Account, prefix: bytes) -> list[Call]:
         """The unresolved calls of a run whose id begins with ``prefix``."""
-        changed = self.batch.calls
-        calls = [
+        calls = self._changed(self._ledger.unresolved_calls(account.number, prefix))
+        return [
             call
-            for call in self._ledger.unresolved_calls(account.number, prefix)
-            if (account.number, call.call) not in changed
+            for call in calls
+            if call.run == account.run and call.state is CallState.UNRESOLVED and call.call.startswith(prefix)
         ]
-        calls.extend(
-            call
-            for (number, call_id), call in changed.items()
-            if number == account.number and call is not None and call_id.startswith(prefix)
-        )
-        return [call for call in calls if call.state is CallState.UNRESOLVED]
 
     def runs_opened_by(self, session: bytes) -> list[Account]:
         """The runs that a session has open."""
@@ -82,10 +76,10 @@ class Working:
         """What the ledger knows of a model."""
         return self.batch.models.get(name) or self._ledger.model(name)
 
-    def emit(self, run: str, events: tuple[Event, ...], now_ns: int, *, amended: Call | None = None) -> Account:
+    def emit(self, run: str, events: tuple[Event, ...], now_ns: int, *, call: Call | None = None) -> Account:
         """Appends events to a run's journal and folds them. The first event of a new run opens it.
 
-        ``amended`` is the call as a person had resolved it, where its own session now settles it after all.
+        ``call`` is the call that they are about, as it was before them.
         """
         account = self.account(run)
         for event in events:
@@ -96,7 +90,7 @@ class Working:
             else:
                 account = fold(account, entry)
             self.batch.entries.append((account, entry))
-            self._index(account, entry, amended)
+            self._index(account, entry, call)
         assert account is not None
         if events:
             self.batch.accounts[run] = account
@@ -118,25 +112,28 @@ class Working:
         for run in batch.accounts:
             self._accounts.pop(run, None)
 
-    def _index(self, account: Account, entry: Entry, amended: Call | None) -> None:
+    def _index(self, account: Account, entry: Entry, before: Call | None) -> None:
         """Keeps the records beside the accounts in step with an entry."""
         event = entry.event
         if isinstance(event, Opened | Closed):
             self.batch.openers[event.session, account.number] = isinstance(event, Opened)
+        elif isinstance(event, Reserved):
+            key = CallKey(event.session, account.number, event.call)
+            self.batch.calls[key] = fold_call(None, account, entry)
         elif hasattr(event, "call"):
-            before = self.call(account, event.call)
+            assert before is not None
+            self.batch.calls[CallKey(before.session, account.number, before.call)] = fold_call(before, account, entry)
             if isinstance(event, Settled | Voided | Resolved):
-                owner = before or amended
-                assert owner is not None
-                self.batch.closed_calls[owner.session, event.call] = closed_record(before, event, entry.at_ns)
-            self.batch.calls[account.number, event.call] = fold_call(before, account.run, entry)
+                self.batch.closed_calls[before.session, before.call] = closed_record(before, event, entry.at_ns)
         if isinstance(event, Settled):
             self.batch.models[event.model] = fold_model(self.model(event.model), event)
 
-    def _number(self, call: Call) -> int:
-        account = self.account(call.run)
-        assert account is not None
-        return account.number
+    def _changed(self, stored: Iterable[tuple[CallKey, Call]]) -> list[Call]:
+        """Stored calls as the batch has left them, and those that it has made."""
+        changed = self.batch.calls
+        calls = [call for key, call in stored if key not in changed]
+        calls.extend(call for call in changed.values() if call is not None)
+        return calls
 
     def _remember(self, account: Account) -> None:
         if len(self._accounts) >= MAX_CACHED_ACCOUNTS and account.run not in self._accounts:

@@ -18,6 +18,7 @@ from leashd.api.convert import InvalidMessageError
 from leashd.api.entries import entry_message, stored_entry_message
 from leashd.committer import Committer
 from leashd.core.account import Account, Status
+from leashd.core.bounds import MAX_CALL_NANODOLLARS
 from leashd.core.events import Entry
 from leashd.host import Host
 from leashd.ledger.protocol import Ledger
@@ -58,7 +59,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
             account = await self._account(request.run, context)
             message = self._message(account)
             calls = islice(self._ledger.unresolved_calls(account.number), MAX_SHOWN_UNRESOLVED)
-            message.unresolved.extend(convert.unresolved_message(call) for call in calls)
+            message.unresolved.extend(convert.unresolved_message(call) for _, call in calls)
             return control_pb2.GetResponse(account=message)
 
     async def Journal(  # noqa: N802
@@ -67,7 +68,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         """The journal of one run."""
         with self._activity.busy():
             account = await self._account(request.run, context)
-            after, left = request.after_seq, request.limit or 2**63
+            after, left = max(0, request.after_seq), request.limit or 2**63
             while left > 0 and (page := list(islice(self._ledger.journal(account.number, after), min(PAGE, left)))):
                 after = page[-1].entry.seq
                 left -= len(page)
@@ -103,8 +104,9 @@ class ControlService(control_pb2_grpc.ControlServicer):
         """Closes an unresolved call by a person's word."""
         with self._activity.busy():
             cost = request.cost_nanodollars if request.HasField("cost_nanodollars") else None
-            if not request.call_id or (cost is not None and cost < 0):
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "name a call, and a cost that is not negative")
+            if not request.call_id or (cost is not None and not 0 <= cost <= MAX_CALL_NANODOLLARS):
+                message = "name a call, and a cost between zero and what one call may cost"
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
             operation = Resolve(request.run, request.call_id, cost, self._host.uid)
             answer = await ask(self._committer, operation, context)
             assert isinstance(answer, AccountShown)

@@ -12,6 +12,7 @@ from leash.v1 import shim_pb2, types_pb2
 from leashd.core.account import Account, Call, Status
 from leashd.core.admission import Admit
 from leashd.core.boundaries import deadline_at_ns
+from leashd.core.bounds import MAX_LIMIT, MAX_TOKENS
 from leashd.core.limits import Given, Limits
 from leashd.core.reasons import UNITS, Reason, Unit
 from leashd.operations import (
@@ -31,7 +32,6 @@ PROTOCOL = 1  # bumped when a shim and a daemon of different versions could misu
 
 _LIMIT_FIELDS = tuple(f.name for f in fields(Limits))
 _USAGE_COUNTS = tuple(f.name for f in fields(Usage) if f.name != "service_tier")
-_MAX_COUNT = 2**53  # no provider counts as far, and a sum of a billion such counts still fits the core's integers
 _MAX_NAME = 512  # characters of a model name or tier; longer ones are cut, so that an entry stays small
 
 _REASONS: Mapping[Reason, Any] = {reason: types_pb2.Reason.Value(f"REASON_{reason.name}") for reason in Reason}
@@ -70,7 +70,7 @@ def given_limits(message: types_pb2.Limits) -> Given:
         name = descriptor.name
         if name not in _LIMIT_FIELDS:
             raise InvalidMessageError(f"unknown limit {name}")
-        if not 0 <= value < 2**63:
+        if value < 0:
             raise InvalidMessageError(f"{name} must not be negative")
         given[name] = value
     if "on_blind" in given and given["on_blind"] not in (1, 2, 3):
@@ -81,9 +81,24 @@ def given_limits(message: types_pb2.Limits) -> Given:
 def usage(message: types_pb2.Usage) -> Usage:
     """What the wire reported. Raises InvalidMessageError for a count that is none."""
     counts = {name: getattr(message, name) for name in _USAGE_COUNTS}
-    if not all(0 <= count <= _MAX_COUNT for count in counts.values()):
-        raise InvalidMessageError("a token count must lie between 0 and 2**53")
+    if any(count < 0 for count in counts.values()):
+        raise InvalidMessageError("a token count must not be negative")
+    counts = {name: min(count, MAX_TOKENS) for name, count in counts.items()}
     return Usage(**counts, service_tier=message.service_tier[:_MAX_NAME])
+
+
+def bound_tokens(value: int) -> int:
+    """A bound on tokens, cut to one that the core works with. Raises InvalidMessageError."""
+    if value < 0:
+        raise InvalidMessageError("a bound must not be negative")
+    return min(value, MAX_TOKENS)
+
+
+def http_status(value: int) -> int:
+    """The provider's status, checked. Raises InvalidMessageError."""
+    if not 100 <= value <= 599:
+        raise InvalidMessageError("an HTTP status lies between 100 and 599")
+    return value
 
 
 def model_name(name: str) -> str:
@@ -201,7 +216,7 @@ def _refused(answer: Refused) -> shim_pb2.Refused:
         transient=refuse.transient,
         retry_after_seconds=refuse.retry_after_seconds,
         payment_required=refuse.payment_required,
-        used=refuse.used,
+        used=min(refuse.used, MAX_LIMIT),
         limit=refuse.limit,
         unit=_unit(refuse.reason, refuse.limit),
         calls=account.totals.calls,

@@ -55,6 +55,8 @@ def entry_message(entry: Entry) -> types_pb2.Entry:
         message.held_nanodollars = event.held_nanodollars
     elif isinstance(event, events.Abandoned):
         message.held_nanodollars = event.kept_nanodollars
+    elif isinstance(event, events.Resolved):
+        message.released = event.cost_nanodollars is None
     elif isinstance(event, events.Settled):
         message.prices_hash = event.prices.hex()
         message.amends = event.amends_nanodollars is not None

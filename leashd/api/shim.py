@@ -20,6 +20,7 @@ from leashd.api import convert
 from leashd.api.ask import ask
 from leashd.api.convert import InvalidMessageError
 from leashd.committer import Committer
+from leashd.core.bounds import MAX_CHOICES
 from leashd.engine import GRACE_NS
 from leashd.operations import (
     AbandonCall,
@@ -113,7 +114,7 @@ class _Stream:
     def push(self, push: Push) -> None:
         """Tells the shim something unasked."""
         self._pushes.append(convert.push_message(push))
-        self._unsent.set()
+        self._send()
 
     def replaced(self) -> None:
         """Another stream has taken the session over: this one ends."""
@@ -137,6 +138,9 @@ class _Stream:
             self._answers.append(convert.welcome_message(op_id, version=__version__, grace_ns=GRACE_NS))
         else:
             self._answers.append(convert.answer_message(op_id, answer))
+        self._send()
+
+    def _send(self) -> None:
         if len(self._answers) + len(self._pushes) > MAX_UNSENT:
             _log.warning("shim_not_reading", unsent=MAX_UNSENT)
             self._scope.cancel()
@@ -198,9 +202,13 @@ class _Stream:
             run=message.run,
             call=convert.call_id(message.call_id),
             model=convert.model_name(message.model),
-            input_bound_tokens=message.input_bound_tokens if message.HasField("input_bound_tokens") else None,
-            output_bound_tokens=message.output_bound_tokens if message.HasField("output_bound_tokens") else None,
-            choices=max(1, message.choices),
+            input_bound_tokens=(
+                convert.bound_tokens(message.input_bound_tokens) if message.HasField("input_bound_tokens") else None
+            ),
+            output_bound_tokens=(
+                convert.bound_tokens(message.output_bound_tokens) if message.HasField("output_bound_tokens") else None
+            ),
+            choices=min(max(1, message.choices), MAX_CHOICES),
             server_tools=message.server_tools,
             service_tier=convert.model_name(message.service_tier),
             unmeterable=message.unmeterable,
@@ -212,7 +220,7 @@ class _Stream:
             link=self,
             run=message.run,
             call=convert.call_id(message.call_id),
-            http_status=message.http_status,
+            http_status=convert.http_status(message.http_status),
             usage=convert.usage(message.usage) if message.HasField("usage") else None,
             model=convert.model_name(message.model),
             fingerprint=message.fingerprint[:8],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from leash.usage import Usage
+from leashd.core.bounds import MAX_TOTAL
 from leashd.core.limits import LimitState
 from leashd.core.reasons import Reason
 
@@ -29,6 +30,7 @@ class Basis(IntEnum):
     CEILING = 1  # the most that it can cost
     DEAREST = 2  # twice the dearest call of its model
     REMAINDER = 3  # nothing is known, so it holds all that was left
+    UNBUDGETED = 4  # the run had no cost budget when it was admitted, so nothing was held
 
 
 class CallState(IntEnum):
@@ -54,6 +56,7 @@ class Stop:
     at_ns: int
     used: int
     limit: int
+    now: bool = False  # its calls in flight are to be aborted too
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Account:
     def compute_cost_nanodollars(self, now_ns: int) -> int:
         """The price of the time that it was open, rounded up."""
         rate = self.limits.in_force.compute_rate_nanodollars_per_hour
-        return -(-self.compute.accrued_at(now_ns, rate) // NS_PER_HOUR)
+        return min(MAX_TOTAL, -(-self.compute.accrued_at(now_ns, rate) // NS_PER_HOUR))
 
     def total_cost_nanodollars(self, now_ns: int) -> int:
         """Token, tool and compute cost of what is settled."""

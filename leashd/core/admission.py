@@ -89,18 +89,22 @@ def admit(account: Account, reserve: Reserve, now_ns: int) -> Admission:
         return refused
     events = _blind_warnings(account, reserve)
     hold = _hold(account, reserve, now_ns)
-    no_room = _no_call_left(account) or _no_money_left(account, reserve, hold, now_ns)
-    if no_room is not None:
-        return Admission(no_room)
-    return _admitted(account, reserve, hold, events)
+    no_room = (_no_call_left(account), _no_money_left(account, reserve, hold, now_ns))
+    refusal = next((answer for answer in no_room if isinstance(answer, Refuse)), None)
+    if refusal is not None:
+        return Admission(refusal)  # no wait would change it
+    if any(no_room):
+        return Admission(Wait())
+    return _admitted(reserve, hold, events)
 
 
 def expired(account: Account, now_ns: int) -> Refuse:
     """The transient refusal of a call that has waited for room as long as it may."""
+    dollars = _no_call_left(account) is None  # else it is the number of calls that leaves no room
     return Refuse(
         reason=Reason.BUDGET_HELD,
-        used=_pledged(account, now_ns) + account.open.nanodollars,
-        limit=account.limits.in_force.max_cost_nanodollars,
+        used=_pledged(account, now_ns) + account.open.nanodollars if dollars else 0,
+        limit=account.limits.in_force.max_cost_nanodollars if dollars else 0,
         transient=True,
         retry_after_seconds=1,
         detail="calls in flight hold what is left of the budget",
@@ -114,12 +118,11 @@ def stopped_refusal(account: Account) -> Refuse:
     return Refuse(reason=stop.reason, used=stop.used, limit=stop.limit)
 
 
-def _admitted(account: Account, reserve: Reserve, hold: _Hold, events: tuple[Event, ...]) -> Admission:
+def _admitted(reserve: Reserve, hold: _Hold, events: tuple[Event, ...]) -> Admission:
     reserved = Reserved(
         call=reserve.call,
         session=reserve.session,
         model=reserve.model,
-        prices=account.prices,
         held_nanodollars=hold.nanodollars,
         basis=hold.basis,
     )
@@ -189,36 +192,33 @@ def _blind_warnings(account: Account, reserve: Reserve) -> tuple[Event, ...]:
 def _unbounded(account: Account, reserve: Reserve) -> Admission | None:
     """Under strict: a call with no ceiling, or with one above the limit for a single call, is never forwarded."""
     limits = account.limits.in_force
-    if not limits.strict or _holds_nothing(account, reserve):
+    per_call = limits.max_cost_per_call_nanodollars
+    if not limits.strict or not (limits.max_cost_nanodollars or per_call):
+        return None
+    if reserve.quote.free or blindness(account, reserve) is not None:
         return None
     ceiling = reserve.quote.ceiling_nanodollars
     if ceiling is None:
         detail = "strict needs a bound: set max_tokens in the request, or context and max_output in the prices"
         return Admission(Refuse(reason=Reason.UNBOUNDED_CALL, payment_required=True, detail=detail))
-    per_call = limits.max_cost_per_call_nanodollars
     if per_call and ceiling > per_call:
         return Admission(
             Refuse(
                 reason=Reason.MAX_COST_PER_CALL,
                 used=ceiling,
                 limit=per_call,
+                payment_required=True,
                 detail="the most that this call can cost is above the limit for one call; ask for fewer tokens",
             )
         )
     return None
 
 
-def _holds_nothing(account: Account, reserve: Reserve) -> bool:
-    return (
-        not account.limits.in_force.max_cost_nanodollars
-        or reserve.quote.free
-        or blindness(account, reserve) is not None
-    )
-
-
 def _hold(account: Account, reserve: Reserve, now_ns: int) -> _Hold:
     """The dollars that the call may still cost, and where that figure comes from."""
-    if _holds_nothing(account, reserve):
+    if not account.limits.in_force.max_cost_nanodollars:
+        return _Hold(0, Basis.UNBUDGETED)
+    if reserve.quote.free or blindness(account, reserve) is not None:
         return _Hold(0, Basis.NONE)
     ceiling = reserve.quote.ceiling_nanodollars
     if account.limits.in_force.strict and ceiling is not None:
@@ -254,12 +254,11 @@ def _no_money_left(account: Account, reserve: Reserve, hold: _Hold, now_ns: int)
     pledged = _pledged(account, now_ns)
     if pledged >= limit:
         return _unresolved_refusal(account, used=pledged, limit=limit)
-    if _goes_alone(account, reserve, hold) and account.open.calls:
-        return Wait()
+    waits = _goes_alone(account, reserve, hold) and account.open.calls > 0
     if limits.strict:
-        return _no_money_left_strict(account, hold, now_ns)
+        return _no_money_left_strict(account, hold, now_ns) or (Wait() if waits else None)
     fits = pledged + account.open.nanodollars + hold.nanodollars <= limit
-    return None if fits or not account.open.calls else Wait()
+    return Wait() if waits or (not fits and account.open.calls) else None
 
 
 def _no_money_left_strict(account: Account, hold: _Hold, now_ns: int) -> Refuse | Wait | None:
@@ -323,4 +322,4 @@ def _observed(account: Account, reserve: Reserve, now_ns: int) -> Admission:
         for trip in trips
         if trip.reason not in account.would_stop
     )
-    return _admitted(account, reserve, _hold(account, reserve, now_ns), events)
+    return _admitted(reserve, _hold(account, reserve, now_ns), events)

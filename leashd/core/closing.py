@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leash.usage import Usage
 from leashd.core.account import Account, Basis, Call, CallState, ClosedCall
@@ -34,6 +34,8 @@ def settle(account: Account, call: Call, report: Report, now_ns: int) -> tuple[E
 def amend(account: Account, closed: ClosedCall, report: Report, now_ns: int) -> tuple[Event, ...]:
     """Replaces the cost that a person had resolved by what the wire reported after all."""
     assert closed.person is not None
+    if report.usage is None and 200 <= report.http_status < 300:
+        report = replace(report, cost_nanodollars=closed.cost_nanodollars)  # the person's word is all there is
     settled = _settled(account, closed.person, report, closed=closed)
     return (settled, *_consequences(account, settled, now_ns))
 
@@ -50,7 +52,7 @@ def abandon(account: Account, call: Call, known: Usage | None, known_cost_nanodo
     A call whose hold was never known is a blind one: under refuse it stops the run, else only what is known counts.
     """
     limits = account.limits.in_force
-    blind = call.basis is Basis.REMAINDER and limits.max_cost_nanodollars > 0
+    blind = call.basis in (Basis.REMAINDER, Basis.UNBUDGETED) and limits.max_cost_nanodollars > 0
     keeps_hold = not blind or limits.on_blind is OnBlind.REFUSE
     kept = max(call.held_nanodollars if keeps_hold else 0, known_cost_nanodollars)
     abandoned = Abandoned(
@@ -77,7 +79,7 @@ def resolve(call: Call, cost_nanodollars: int | None, actor_uid: int) -> tuple[E
     )
 
 
-def closed_record(call: Call | None, event: Settled | Voided | Resolved, now_ns: int) -> ClosedCall:
+def closed_record(call: Call, event: Settled | Voided | Resolved, now_ns: int) -> ClosedCall:
     """What is kept of a closed call until its session has acknowledged the outcome."""
     if isinstance(event, Settled):
         return ClosedCall(outcome="settled", cost_nanodollars=event.cost_nanodollars, closed_at_ns=now_ns)

@@ -7,10 +7,18 @@ from dataclasses import dataclass, replace
 from leashd.core.account import Account
 from leashd.core.boundaries import all_trips
 from leashd.core.events import Closed, Event, Opened, Raised, Stopped
-from leashd.core.limits import Given, Limits, LimitState, first_limits, raised, reopened
+from leashd.core.limits import FLAGS, Given, Limits, LimitState, first_limits, raised, reopened
 from leashd.core.reasons import RESUMABLE, Reason
 
 MAX_OPENERS = 1024  # shim sessions of one run: far above any number of gateway workers, and it bounds the account
+
+_TRIPPED = {
+    Reason.DEADLINE: "deadline_ns",
+    Reason.COST_BUDGET: "max_cost_nanodollars",
+    Reason.MAX_CALLS: "max_calls",
+    Reason.MAX_COST_PER_CALL: "max_cost_per_call_nanodollars",
+}
+"""The limit behind each stop that a higher limit undoes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +55,11 @@ def open_run(account: Account | None, command: OpenRun) -> tuple[Event, ...]:
         return ()
     if not is_opener and len(account.openers) >= MAX_OPENERS:
         raise TooManyOpenersError(f"run {account.run} is open in {MAX_OPENERS} places already")
-    finished = not account.openers and not account.open.calls
     return (
         _opened(
             replace(command, prices=prices),
             limits,
-            new_episode=finished and account.last_close_clean,
+            new_episode=_has_ended(account),
             before=account.limits,
         ),
     )
@@ -82,6 +89,9 @@ def raise_limits(account: Account, given: Given, *, resume: bool, actor_uid: int
         return (Raised(in_force=limits.in_force, actor_uid=actor_uid, lifted=False),)
     if stop.reason in RESUMABLE and not resume:
         raise CannotRaiseError(f"run {account.run} was stopped by {stop.reason}: resume it on purpose with --resume")
+    tripped = _TRIPPED.get(stop.reason)
+    if tripped and getattr(limits.in_force, tripped) == getattr(account.limits.in_force, tripped):
+        raise CannotRaiseError(f"run {account.run} was stopped by {stop.reason}: give a higher {FLAGS[tripped]}")
     per_call = limits.in_force.max_cost_per_call_nanodollars
     if stop.reason is Reason.MAX_COST_PER_CALL and per_call and stop.used > per_call:
         raise CannotRaiseError(
@@ -89,14 +99,23 @@ def raise_limits(account: Account, given: Given, *, resume: bool, actor_uid: int
         )
     still = [
         trip
-        for trip in all_trips(replace(account, limits=limits, stop=None), now_ns)
+        for trip in all_trips(replace(_as_opened_next(account), limits=limits, stop=None), now_ns)
         if trip.reason not in (Reason.RATE_LIMIT, Reason.STALL)  # one passes by itself, the other starts anew
     ]
     if still:
-        flag = {Reason.DEADLINE: "--deadline", Reason.COST_BUDGET: "--max-cost", Reason.MAX_CALLS: "--max-calls"}
-        names = " and ".join(flag[trip.reason] for trip in still)
+        names = " and ".join(FLAGS[_TRIPPED[trip.reason]] for trip in still)
         raise CannotRaiseError(f"run {account.run} would be stopped again at once: raise {names} above what is used")
     return (Raised(in_force=limits.in_force, actor_uid=actor_uid, lifted=True),)
+
+
+def _has_ended(account: Account) -> bool:
+    """Whether the episode is over: a crash goes on with it, a clean finish does not."""
+    return not account.openers and not account.open.calls and account.last_close_clean
+
+
+def _as_opened_next(account: Account) -> Account:
+    """The account with the deadline's clock where the next opener will find it."""
+    return replace(account, episode_started_at_ns=0) if _has_ended(account) else account
 
 
 def _opened(command: OpenRun, limits: LimitState, *, new_episode: bool, before: LimitState | None = None) -> Opened:

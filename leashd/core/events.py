@@ -36,12 +36,11 @@ class Closed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserved:
-    """A call was admitted; its hold counts until it is closed."""
+    """A call was admitted, under the price table that the run has then; its hold counts until it is closed."""
 
     call: bytes
     session: bytes
     model: str
-    prices: bytes
     held_nanodollars: int
     basis: Basis
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from leashd.core import rate
 from leashd.core.account import NS_PER_HOUR, Account, Call, CallState, Held, ModelHistory, Opener, Stall, Stop
+from leashd.core.bounds import MAX_TOTAL
 from leashd.core.events import (
     Abandoned,
     Closed,
@@ -51,16 +52,16 @@ def fold(account: Account, entry: Entry) -> Account:
     return _FOLDS[type(entry.event)](replace(account, seq=entry.seq), entry.event, entry.at_ns)
 
 
-def fold_call(call: Call | None, run: str, entry: Entry) -> Call | None:
-    """The call that an entry is about, after it; None once it is closed."""
+def fold_call(call: Call | None, account: Account, entry: Entry) -> Call | None:
+    """The call that an entry is about, after it; None once it is closed. The account is the run's, after the entry."""
     event = entry.event
     if isinstance(event, Reserved):
         return Call(
             call=event.call,
-            run=run,
+            run=account.run,
             session=event.session,
             model=event.model,
-            prices=event.prices,
+            prices=account.prices,
             held_nanodollars=event.held_nanodollars,
             basis=event.basis,
             reserved_at_ns=entry.at_ns,
@@ -131,12 +132,14 @@ def _settled(account: Account, event: Settled, at_ns: int) -> Account:
         calls=totals.calls + (0 if amended and not event.amends_released else 1),
         errors=totals.errors + (event.http_status >= 400),
         blind=totals.blind + (event.blind is not None),
-        input_tokens=totals.input_tokens + (usage.input_tokens if usage else 0),
-        output_tokens=totals.output_tokens + (usage.output_tokens if usage else 0),
-        reasoning_tokens=totals.reasoning_tokens + (usage.reasoning_tokens if usage else 0),
-        cached_input_tokens=totals.cached_input_tokens + (usage.cached_input_tokens if usage else 0),
-        token_cost_nanodollars=totals.token_cost_nanodollars + event.cost_nanodollars - (event.amends_nanodollars or 0),
-        tool_cost_nanodollars=totals.tool_cost_nanodollars + event.tool_cost_nanodollars,
+        input_tokens=_sum(totals.input_tokens, usage.input_tokens if usage else 0),
+        output_tokens=_sum(totals.output_tokens, usage.output_tokens if usage else 0),
+        reasoning_tokens=_sum(totals.reasoning_tokens, usage.reasoning_tokens if usage else 0),
+        cached_input_tokens=_sum(totals.cached_input_tokens, usage.cached_input_tokens if usage else 0),
+        token_cost_nanodollars=_sum(
+            totals.token_cost_nanodollars - (event.amends_nanodollars or 0), event.cost_nanodollars
+        ),
+        tool_cost_nanodollars=_sum(totals.tool_cost_nanodollars, event.tool_cost_nanodollars),
     )
     window = account.window
     limits = account.limits.in_force
@@ -192,7 +195,7 @@ def _resolved(account: Account, event: Resolved, _at_ns: int) -> Account:
         totals=replace(
             totals,
             calls=totals.calls + 1,
-            token_cost_nanodollars=totals.token_cost_nanodollars + event.cost_nanodollars,
+            token_cost_nanodollars=_sum(totals.token_cost_nanodollars, event.cost_nanodollars),
         ),
         dearest_nanodollars=_dearest(account.dearest_nanodollars, event.model, event.cost_nanodollars),
     )
@@ -200,7 +203,7 @@ def _resolved(account: Account, event: Resolved, _at_ns: int) -> Account:
 
 def _stopped(account: Account, event: Stopped, at_ns: int) -> Account:
     account = _compute_halted(account, at_ns)
-    return replace(account, stop=Stop(reason=event.reason, at_ns=at_ns, used=event.used, limit=event.limit))
+    return replace(account, stop=Stop(event.reason, at_ns, used=event.used, limit=event.limit, now=event.now))
 
 
 def _warned(account: Account, event: Warned, _at_ns: int) -> Account:
@@ -237,7 +240,7 @@ def _compute_halted(account: Account, at_ns: int, *, restart: bool = False) -> A
     if not meter.running_since_ns:
         return account
     accrued = meter.accrued_at(at_ns, account.limits.in_force.compute_rate_nanodollars_per_hour)
-    nanodollars, rest = divmod(accrued, NS_PER_HOUR)
+    nanodollars, rest = divmod(min(accrued, MAX_TOTAL * NS_PER_HOUR), NS_PER_HOUR)
     since_ns = at_ns if restart else 0
     return replace(account, compute=replace(meter, nanodollars=nanodollars, rest=rest, running_since_ns=since_ns))
 
@@ -248,6 +251,10 @@ def _released(account: Account, event: Settled | Voided | Abandoned) -> Account:
     if event.unresolved:
         return replace(account, unresolved=_minus(account.unresolved, event.held_nanodollars))
     return replace(account, open=_minus(account.open, event.held_nanodollars))
+
+
+def _sum(total: int, more: int) -> int:
+    return min(MAX_TOTAL, total + more)
 
 
 def _plus(held: Held, nanodollars: int) -> Held:

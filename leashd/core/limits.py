@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
+from leashd.core.bounds import MAX_COMPUTE_RATE_NANODOLLARS_PER_HOUR, MAX_LIMIT
+
 DEFAULT_HOLD_WAIT_NS = 30_000_000_000
 PPM = 1_000_000
 
@@ -38,8 +40,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in _INTEGERS:
-            if not 0 <= getattr(self, name) < 2**63:
-                raise ValueError(f"{name} must lie between 0 and 2**63")
+            if not 0 <= getattr(self, name) <= MAX_LIMIT:
+                raise ValueError(f"{FLAGS[name]} must not be negative, nor larger than any real limit")
+        if self.compute_rate_nanodollars_per_hour > MAX_COMPUTE_RATE_NANODOLLARS_PER_HOUR:
+            raise ValueError("--compute-rate must be at most a million dollars an hour")
         if bool(self.rate_tokens) != bool(self.rate_window_ns):
             raise ValueError("a rate needs both tokens and a window")
         if self.warn_at_ppm > PPM:
@@ -55,6 +59,23 @@ class Limits:
 
 _INTEGERS = tuple(f.name for f in fields(Limits) if f.type == "int")
 
+FLAGS: Mapping[str, str] = {
+    "max_cost_nanodollars": "--max-cost",
+    "max_calls": "--max-calls",
+    "deadline_ns": "--deadline",
+    "rate_tokens": "--rate",
+    "rate_window_ns": "--rate",
+    "stall_replies": "--stall",
+    "compute_rate_nanodollars_per_hour": "--compute-rate",
+    "max_cost_per_call_nanodollars": "--max-cost-per-call",
+    "warn_at_ppm": "--warn-at",
+    "on_blind": "--on-blind",
+    "strict": "--strict",
+    "observe": "--observe",
+    "hold_wait_ns": "--hold-wait",
+}
+"""What a person types for each limit."""
+
 Given = Mapping[str, int]
 """The limits that somebody named, by field name; the rest stay as they are."""
 
@@ -68,7 +89,7 @@ class LooserLimitError(ValueError):
 
     def __init__(self, field: str) -> None:
         super().__init__(field)
-        self.field = field
+        self.flag = FLAGS[field]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +154,9 @@ def _is_looser(name: str, new: Limits, current: Limits) -> bool:
         return current.strict and not new.strict
     if name == "observe":
         return new.observe and not current.observe
-    return False  # warn_at and hold_wait restrain nothing
+    if name == "warn_at_ppm":
+        return _cap(new.warn_at_ppm) > _cap(current.warn_at_ppm)
+    return False  # hold_wait restrains nothing
 
 
 def _cap(value: int) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from leashd.core.bounds import MAX_TOTAL
+
 BUCKETS = 60  # a minute's window in steps of a second: fine enough for Retry-After, small enough to store each time
 MAX_RETRY_AFTER_SECONDS = 60  # client libraries give up on, or ignore, a longer one
 NS_PER_SECOND = 1_000_000_000
@@ -17,7 +19,7 @@ def added(window: Window, at_ns: int, *, tokens: int, window_ns: int) -> Window:
     kept = tuple(bucket for bucket in window if bucket[0] + window_ns > at_ns)
     if kept and kept[-1][0] >= end_ns:
         last_end_ns, last_tokens = kept[-1]
-        return (*kept[:-1], (last_end_ns, last_tokens + tokens))
+        return (*kept[:-1], (last_end_ns, min(MAX_TOTAL, last_tokens + tokens)))
     return (*kept, (end_ns, tokens))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +14,30 @@ import lmdb
 
 from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHistory
 from leashd.ledger import codec
-from leashd.ledger.protocol import Batch, ClockRecord, LedgerError, LedgerUnavailableError, StoredEntry
+from leashd.ledger.protocol import Batch, CallKey, ClockRecord, LedgerError, LedgerUnavailableError, StoredEntry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA_VERSION = 1  # bumped when a release before this one could misread what this one writes
 MAP_BYTES = 1 << 38  # 256 GiB of address space; the file grows as it is written, so a full disk is the only full
-HEAD_BYTES = 16  # of the chain's hash: enough to find accidental damage, which is all that it is for
+HEAD_BYTES = 8  # of the chain's hash: enough to find accidental damage, which is all that it is for
+SESSION_BYTES = 8  # of a session's digest, in keys
+MAX_KEY_BYTES = 511  # LMDB's
 MAX_MODEL_KEY_BYTES = 200  # LMDB's keys end at 511 bytes, and a longer model name is kept by its hash
 
 _NUMBER = struct.Struct(">I")
 _JOURNAL_KEY = struct.Struct(">IQ")
+
+
+_PASSING = tuple(
+    os.strerror(code)
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+)
+"""Errors that may pass while the daemon stays: a full or read-only disk, a quota, a sick device.
+
+The binding gives no number with an error, only the system's own text at the end of its message.
+"""
 
 
 class LmdbLedger:
@@ -59,7 +73,10 @@ class LmdbLedger:
 
     def account(self, run: str) -> Account | None:
         """One run's account."""
-        data = self._get("accounts", run.encode())
+        key = run.encode()
+        if not 0 < len(key) <= MAX_KEY_BYTES:
+            return None  # no run can have such a name
+        data = self._get("accounts", key)
         return None if data is None else codec.decode_account(data[HEAD_BYTES:])
 
     def accounts(self, after_run: str = "") -> Iterator[Account]:
@@ -77,21 +94,23 @@ class LmdbLedger:
         with _translated(), self._env.begin(db=self._db["runs"]) as txn, txn.cursor() as cursor:
             return _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 1
 
-    def call(self, number: int, call: bytes) -> Call | None:
-        """A call of a run that is open or unresolved."""
-        key = _NUMBER.pack(number) + call
-        data = self._get("open_calls", key) or self._get("unresolved_calls", key)
+    def call(self, key: CallKey) -> Call | None:
+        """A call that is open or unresolved."""
+        data = self._get("open_calls", _open_key(key)) or self._get("unresolved_calls", _unresolved_key(key))
         return None if data is None else codec.decode_call(data)
 
-    def open_calls(self) -> Iterator[Call]:
-        """Every open call, of any run."""
-        for _, data in self._scan("open_calls"):
-            yield codec.decode_call(data)
+    def open_calls(self, session: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
+        """Every open call, or one session's."""
+        for key, data in self._scan("open_calls", session):
+            call = codec.decode_call(data)
+            number = _NUMBER.unpack_from(key, SESSION_BYTES)[0]
+            yield CallKey(call.session, number, call.call), call
 
-    def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[Call]:
+    def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
         """The unresolved calls of a run whose id begins with ``prefix``."""
         for _, data in self._scan("unresolved_calls", _NUMBER.pack(number) + prefix):
-            yield codec.decode_call(data)
+            call = codec.decode_call(data)
+            yield CallKey(call.session, number, call.call), call
 
     def closed_call(self, session: bytes, call: bytes) -> ClosedCall | None:
         """The outcome of a closed call that its session has not acknowledged."""
@@ -103,7 +122,7 @@ class LmdbLedger:
         stale: list[tuple[bytes, bytes]] = []
         for key, data in self._scan("closed_calls"):
             if codec.decode_closed(data).closed_at_ns < before_ns:
-                stale.append((key[:8], key[8:]))
+                stale.append((key[:SESSION_BYTES], key[SESSION_BYTES:]))
             if len(stale) >= limit:
                 break
         return stale
@@ -111,7 +130,7 @@ class LmdbLedger:
     def openers(self, session: bytes = b"") -> Iterator[tuple[bytes, int]]:
         """(session, run number) of every opener, or of one session's."""
         for key, _ in self._scan("openers", session):
-            yield key[:-4], _NUMBER.unpack(key[-4:])[0]
+            yield key[:SESSION_BYTES], _NUMBER.unpack_from(key, SESSION_BYTES)[0]
 
     def model(self, name: str) -> ModelHistory:
         """What the ledger knows of a model."""
@@ -137,8 +156,8 @@ class LmdbLedger:
         """Writes a batch durably, whole or not at all. Raises LedgerUnavailableError where it cannot now."""
         with _translated(), self._env.begin(write=True) as txn:
             self._write_entries(txn, batch)
-            for (number, call_id), call in batch.calls.items():
-                self._write_call(txn, _NUMBER.pack(number) + call_id, call)
+            for key, call in batch.calls.items():
+                self._write_call(txn, key, call)
             for (session, call_id), closed in batch.closed_calls.items():
                 data = None if closed is None else codec.encode_record(closed)
                 self._write(txn, "closed_calls", session + call_id, data)
@@ -169,11 +188,11 @@ class LmdbLedger:
         for run, account in batch.accounts.items():
             self._write(txn, "accounts", run.encode(), heads[run] + codec.encode_record(account))
 
-    def _write_call(self, txn: Any, key: bytes, call: Call | None) -> None:
+    def _write_call(self, txn: Any, key: CallKey, call: Call | None) -> None:
         unresolved = call is not None and call.state is CallState.UNRESOLVED
         data = None if call is None else codec.encode_record(call)
-        self._write(txn, "open_calls", key, None if unresolved else data)
-        self._write(txn, "unresolved_calls", key, data if unresolved else None)
+        self._write(txn, "open_calls", _open_key(key), None if unresolved else data)
+        self._write(txn, "unresolved_calls", _unresolved_key(key), data if unresolved else None)
 
     def _write(self, txn: Any, name: str, key: bytes, data: bytes | None) -> None:
         if data is None:
@@ -201,6 +220,14 @@ def chained(head: bytes, payload: bytes) -> bytes:
     return hashlib.blake2b(head + payload, digest_size=HEAD_BYTES).digest()
 
 
+def _open_key(key: CallKey) -> bytes:
+    return key.session + _NUMBER.pack(key.number) + key.call
+
+
+def _unresolved_key(key: CallKey) -> bytes:
+    return _NUMBER.pack(key.number) + key.call + key.session
+
+
 def _model_key(name: str) -> bytes:
     key = name.encode()
     return key if 0 < len(key) <= MAX_MODEL_KEY_BYTES else b"\0" + hashlib.blake2b(key, digest_size=16).digest()
@@ -211,7 +238,9 @@ def _translated() -> Iterator[None]:
     """LMDB's errors as the ledger's, once."""
     try:
         yield
-    except (lmdb.DiskError, lmdb.MapFullError, lmdb.ReadonlyError, OSError) as error:
+    except OSError as error:
         raise LedgerUnavailableError(f"the ledger cannot be written: {error}") from error
     except lmdb.Error as error:
+        if isinstance(error, lmdb.MapFullError) or str(error).endswith(_PASSING):
+            raise LedgerUnavailableError(f"the ledger cannot be written: {error}") from error
         raise LedgerError(f"the ledger cannot be used: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from leashd.core.account import Account, Call, ClosedCall, ModelHistory
 from leashd.core.events import Entry
@@ -27,13 +27,21 @@ class ClockRecord:
     boot_ns: int
 
 
+class CallKey(NamedTuple):
+    """Names an open or unresolved call: its session's, since a call id is only unique within its session."""
+
+    session: bytes
+    number: int  # of the run
+    call: bytes
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that one transaction writes. A value of None in ``calls`` or ``closed_calls`` deletes the record."""
 
     entries: list[tuple[Account, Entry]] = field(default_factory=list)  # the account as it is after the entry
     accounts: dict[str, Account] = field(default_factory=dict)
-    calls: dict[tuple[int, bytes], Call | None] = field(default_factory=dict)  # (run number, call id)
+    calls: dict[CallKey, Call | None] = field(default_factory=dict)
     closed_calls: dict[tuple[bytes, bytes], ClosedCall | None] = field(default_factory=dict)  # (session, call id)
     openers: dict[tuple[bytes, int], bool] = field(default_factory=dict)  # (session, run number) -> is one
     models: dict[str, ModelHistory] = field(default_factory=dict)
@@ -69,13 +77,13 @@ class Ledger(Protocol):
     def next_number(self) -> int:
         """A number that no run has yet."""
 
-    def call(self, number: int, call: bytes) -> Call | None:
-        """A call of a run that is open or unresolved."""
+    def call(self, key: CallKey) -> Call | None:
+        """A call that is open or unresolved."""
 
-    def open_calls(self) -> Iterator[Call]:
-        """Every open call, of any run."""
+    def open_calls(self, session: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
+        """Every open call, or one session's."""
 
-    def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[Call]:
+    def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
         """The unresolved calls of a run whose id begins with ``prefix``."""
 
     def closed_call(self, session: bytes, call: bytes) -> ClosedCall | None:

@@ -227,24 +227,25 @@ class Outbox:
 
     def _take_reserve(self, pending: Pending, answer: shim_pb2.Answer, now_s: float) -> None:
         call_id = pending.operation.reserve.call_id
+        run = self._calls[call_id].run
+        code = answer.failure.code
         outcome: Outcome
-        if answer.failure.code in _RETRIED:
+        if answer.HasField("admitted"):
+            self._calls[call_id].reserve = None
+            outcome = answer.admitted
+        elif answer.HasField("refused"):
+            del self._calls[call_id]
+            outcome = answer.refused
+        elif code in _RETRIED or (code == shim_pb2.FAILURE_CODE_NOT_OPEN and run in self._runs):
+            if code == shim_pb2.FAILURE_CODE_NOT_OPEN:
+                self._reopen(self._runs[run], now_s)
             # An earlier sending of it may have been admitted, and its answer lost with the stream.
             self._calls[call_id].reserve = None
             self.cancel(call_id, now_s)
             outcome = DaemonUnavailable(answer.failure.message)
-        elif answer.HasField("admitted"):
-            self._calls[call_id].reserve = None
-            outcome = answer.admitted
         else:
-            run = self._calls.pop(call_id).run
-            if answer.HasField("refused"):
-                outcome = answer.refused
-            elif answer.failure.code == shim_pb2.FAILURE_CODE_NOT_OPEN and run in self._runs:
-                self._reopen(self._runs[run], now_s)
-                outcome = DaemonUnavailable(answer.failure.message)
-            else:
-                outcome = SessionFailure(answer.failure.code, answer.failure.message)
+            del self._calls[call_id]
+            outcome = SessionFailure(code, answer.failure.message)
         assert pending.reply is not None, "a reserve has somebody waiting"
         pending.reply(outcome)
 
