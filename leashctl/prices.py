@@ -1,0 +1,82 @@
+"""``leashctl prices``: check a price table, and put it where every run finds it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from leashctl.failure import Failure
+
+if TYPE_CHECKING:
+    from leashctl.price_file import PriceFile
+
+_EXAMPLES = """\b
+Examples:
+  leashctl prices check model_prices_and_context_window.json
+  leashctl prices import prices.json
+"""
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group("prices", epilog=_EXAMPLES)
+def prices() -> None:
+    """Check a price table, or put it in its place.
+
+    Both leash's own format (dollars per million tokens) and LiteLLM's are read.
+    """
+
+
+@prices.command("check", epilog=_EXAMPLES)
+@click.argument("file", type=_FILE)
+def check(*, file: Path) -> None:
+    """Read a table, and say how many models it prices."""
+    click.echo(f"{file} prices {_models(_read(file))}")
+
+
+@prices.command("import", epilog=_EXAMPLES)
+@click.argument("file", type=_FILE)
+def import_(*, file: Path) -> None:
+    """Check a table, and put it where every run of this user finds it."""
+    from leashctl.price_file import user_file  # noqa: PLC0415
+
+    price_file = _read(file)
+    place = user_file(os.environ)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _replace(place, price_file.text)
+    except OSError as error:
+        raise Failure(f"{place} cannot be written: {error.strerror}") from error
+    click.echo(f"{place} prices {_models(price_file)}")
+
+
+def _read(file: Path) -> PriceFile:
+    from leashctl.price_file import PriceFile, PriceFileError  # noqa: PLC0415
+
+    try:
+        return PriceFile.read(file)
+    except PriceFileError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _models(price_file: PriceFile) -> str:
+    count = len(price_file.table)
+    return "1 model" if count == 1 else f"{count:,} models"
+
+
+def _replace(place: Path, text: bytes) -> None:
+    """Puts a whole file in its place: whoever reads meanwhile has the old one or the new one."""
+    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

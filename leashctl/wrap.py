@@ -1,0 +1,163 @@
+"""``leashctl wrap``: run a program under a budget."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from leash.names import new_run_name
+from leash.units import NANOSECONDS_PER_SECOND
+from leashctl.child import Child, CommandFailure
+from leashctl.failure import EXIT_FAILED, Failure, say
+from leashctl.governance import Governance
+from leashctl.options import (
+    DEFAULTS,
+    RUN,
+    Flag,
+    chosen_endpoint,
+    endpoint_options,
+    limit_options,
+    log_options,
+    shim_options,
+)
+from leashctl.plan import Plan, listen
+
+if TYPE_CHECKING:
+    from leashctl.price_file import PriceFile
+
+_EXAMPLES = """\b
+Examples:
+  leashctl wrap --max-cost 5 -- python agent.py
+  leashctl wrap --max-calls 50 --deadline 1h30m --rate 100000/1m -- npm run agent
+  leashctl wrap --run nightly --max-cost 20 --prices prices.json -- ./nightly.sh
+  leashctl wrap --upstream http://127.0.0.1:9099/v1 -- python agent.py
+
+\b
+Exit code: the program's own (128 + n where signal n ended it); 3 when the run was stopped; 2 for a
+mistake in the command line; 1 when leash failed; 127 for a command that is not found, 126 for one
+that cannot be executed.
+
+\b
+Each flag also reads LEASH_ and its name, such as LEASH_MAX_COST; the flag wins. Durations are
+written as 90s, 15m, 1h30m. A zero turns a boundary off.
+"""
+
+
+@click.command("wrap", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
+@limit_options
+@click.option("--run", cls=Flag, type=RUN, help="The run's name; a run that exists goes on.  [default: random]")
+@shim_options
+@endpoint_options
+@log_options
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+def wrap(**flags: Any) -> None:
+    """Run a program under a durable budget.
+
+    Its OPENAI_BASE_URL, ANTHROPIC_BASE_URL and the like point at leash, which counts what the provider reports, and
+    refuses the next call once a limit is reached. A line at the end says what it came to.
+    """
+    _occupy_standard_descriptors()
+    plan = _plan(flags)
+    if not plan.is_named:
+        plan.say_about_prices(budgeted=bool(plan.limits.max_cost), on_blind=plan.limits.on_blind or "refuse")
+    child = Child()
+    code, governed = EXIT_FAILED, False
+    try:
+        if not plan.is_named:
+            child.start(plan.command, plan.environ)
+        from leashctl.governed import govern  # noqa: PLC0415 (heavy: the program runs by now)
+
+        code = govern(plan, child)
+        governed = True
+    except CommandFailure as failure:
+        say(str(failure))
+        code = failure.exit_code
+    except Failure as failure:
+        say(failure.message)
+    except Exception as error:  # noqa: BLE001 (the program must not outlive its shim, and scripts must see 1)
+        _say_internal(error, plan.log_level)
+    finally:
+        # Whatever has happened: nothing of the program goes on without its shim.
+        if child.pid and not governed:
+            from leashctl.process_tree import end_tree  # noqa: PLC0415
+
+            end_tree(child.pid)
+    _exit(code)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Keeps sockets off descriptors 0 to 2 where they were closed; the program finds them closed all the same."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, and is closed on exec
+
+
+def _plan(flags: dict[str, Any]) -> Plan:
+    """Settles everything that the command line, the environment and the files say. Raises usage errors."""
+    from leash_shim.mounts import MountError, child_environment  # noqa: PLC0415
+
+    prices = _prices(flags["prices"])
+    limits = Governance.from_flags(flags)
+    endpoint = chosen_endpoint()
+    listener = listen()
+    try:
+        updates, upstreams = child_environment(listener.getsockname()[1], os.environ, upstream=flags["upstream"] or "")
+    except MountError as error:
+        raise click.UsageError(str(error)) from error
+    header_timeout_s = flags["upstream_header_timeout"] / NANOSECONDS_PER_SECOND
+    return Plan(
+        command=flags["command"],
+        environ={**os.environ, **updates},
+        run=flags["run"] or new_run_name(),
+        is_named=bool(flags["run"]),
+        endpoint=endpoint,
+        listener=listener,
+        upstreams=upstreams,
+        limits=limits,
+        defaults=DEFAULTS if prices else replace(DEFAULTS, max_cost=0),
+        prices=prices,
+        inject=not flags["no_inject"],
+        max_body_bytes=flags["max_body_bytes"],
+        header_timeout_s=header_timeout_s or float("inf"),
+        refusal_status=int(flags["refusal_status"]),
+        log_level=flags["log_level"],
+        log_format=flags["log_format"],
+    )
+
+
+def _prices(named: str | None) -> PriceFile | None:
+    """The price table: the one that was named, or the one that stands in its place; None where there is none."""
+    from leashctl.price_file import PriceFile, PriceFileError, standing_file  # noqa: PLC0415
+
+    path = Path(named) if named else standing_file(os.environ)
+    if path is None:
+        return None
+    try:
+        return PriceFile.read(path)
+    except PriceFileError as error:
+        raise click.UsageError(f"no price table: {error}") from error
+
+
+def _say_internal(error: Exception, log_level: str) -> None:
+    """Tells of an error that should not happen; its text may quote what was on the wire, and is for debugging only."""
+    if log_level == "debug":
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exception(error)
+    say(f"leash failed inside ({type(error).__name__}), the program was ended; --log-level debug shows where")
+
+
+def _exit(code: int) -> NoReturn:
+    """Ends at once: taking the interpreter and gRPC apart would only keep the caller waiting."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed from the start
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
