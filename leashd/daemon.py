@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,8 @@ GOODBYE_S = 0.2  # for answers that are durable already to reach their shims bef
 SOCKETS_CHECKED_S = 2.0  # between looks at the sockets' files: two stats
 MAX_MESSAGE_BYTES = MAX_PRICES_BYTES + 65_536  # the largest message is a price table
 
+_Signals = AsyncIterator[signal.Signals]
+
 _log = structlog.get_logger("leashd")
 
 
@@ -51,42 +54,47 @@ async def serve(settings: DaemonSettings) -> None:
 
     Raises DaemonError, LedgerLockedError or LedgerError where it cannot start.
     """
-    lock = _prepared(settings)
-    ledger = LmdbLedger(settings.ledger)
-    try:
-        committer = Committer(ledger, LedgerClock(ledger.clock()))
-        activity = Activity()
-        host = Host(version=__version__, pid=os.getpid(), uid=os.getuid(), started_at_ns=time.time_ns())
-        shims = _server(settings.socket)
-        shim_pb2_grpc.add_ShimServicer_to_server(ShimService(committer, activity, host.uid), shims)
-        people = _server(settings.control_socket)
-        control_pb2_grpc.add_ControlServicer_to_server(ControlService(committer, ledger, activity, host), people)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(committer.run)
-            await people.start()
-            await shims.start()
-            _log.info("ready", pid=host.pid, ledger=ledger.path, socket=str(settings.socket), version=host.version)
-            await _until_leaving(activity, settings)
-            lock.leaving()
-            await shims.stop(GOODBYE_S)
-            await people.stop(GOODBYE_S)
-            committer.stop()
-    finally:
-        ledger.close()
+    # Before the sockets answer, so that a signal never finds the daemon half ready.
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        lock = _prepared(settings)
+        ledger = LmdbLedger(settings.ledger)
+        try:
+            await _serve(settings, ledger, lock, signals)
+        finally:
+            ledger.close()
     _log.info("stopped")
 
 
-async def _until_leaving(activity: Activity, settings: DaemonSettings) -> None:
-    """Returns on SIGTERM or SIGINT, after an idle time, or when nobody can reach the daemon any more."""
+async def _serve(settings: DaemonSettings, ledger: LmdbLedger, lock: LedgerLock, signals: _Signals) -> None:
+    committer = Committer(ledger, LedgerClock(ledger.clock()))
+    activity = Activity()
+    host = Host(version=__version__, pid=os.getpid(), uid=os.getuid(), started_at_ns=time.time_ns())
+    shims = _server(settings.socket)
+    shim_pb2_grpc.add_ShimServicer_to_server(ShimService(committer, activity, host.uid), shims)
+    people = _server(settings.control_socket)
+    control_pb2_grpc.add_ControlServicer_to_server(ControlService(committer, ledger, activity, host), people)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(committer.run)
+        await people.start()
+        await shims.start()
+        _log.info("ready", pid=host.pid, ledger=ledger.path, socket=str(settings.socket), version=host.version)
+        await _until_leaving(activity, settings, signals)
+        lock.leaving()
+        await shims.stop(GOODBYE_S)
+        await people.stop(GOODBYE_S)
+        committer.stop()
+
+
+async def _until_leaving(activity: Activity, settings: DaemonSettings, signals: _Signals) -> None:
+    """Returns on a signal, after an idle time, or when nobody can reach the daemon any more."""
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_until_unreachable, settings, tasks.cancel_scope)
         if settings.idle_exit_s:
             tasks.start_soon(_until_idle, activity, settings.idle_exit_s, tasks.cancel_scope)
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                _log.info("stopping", signal=number.name)
-                tasks.cancel_scope.cancel()
-                break
+        async for number in signals:
+            _log.info("stopping", signal=number.name)
+            tasks.cancel_scope.cancel()
+            break
 
 
 async def _until_idle(activity: Activity, idle_exit_s: float, scope: anyio.CancelScope) -> None:

@@ -157,9 +157,8 @@ def _make_directories(endpoint: Endpoint) -> None:
     elif not ledger.parent.is_dir():
         raise DaemonError(f"{ledger.parent} is no directory: make it, or name another ledger with --db")
     directory = endpoint.socket.parent
-    # For a named ledger the directory above is the private one, and may be missing as well.
-    missing = [directory.parent, directory] if endpoint.origin == "db" else [directory]
-    for path in missing:
+    # The one above is the private one of all ledgers' daemons.
+    for path in (directory.parent, directory):
         path.mkdir(mode=0o700, exist_ok=True)
         check_private(path)
 
