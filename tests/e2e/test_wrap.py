@@ -367,7 +367,7 @@ def test_ps_is_of_the_whole_fleet(workspace: Workspace) -> None:
     for name in ("one", "two"):
         flags = ("--db", str(workspace.root / f"{name}.db"))
         workspace.leashctl(*flags, "wrap", "--run", name, "--", "true")
-    del workspace.environ["LEASH_DB"]
+    workspace.environ.pop("LEASH_DB", None)
     listed = json.loads(workspace.leashctl("ps", "--all", "--json").stdout)
     found = {(row["run"], row["ledger"]) for row in listed}
     assert found >= {("one", f"{workspace.root}/one.db"), ("two", f"{workspace.root}/two.db")}
