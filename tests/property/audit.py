@@ -56,7 +56,7 @@ class RunBook:
     closed_cleanly: bool = False
     stop: Any = None
     owes_stop: bool = False
-    may_cross: bool = False  # a call was dearer than its hold, or went alone at the edge: then the budget may be crossed
+    may_cross: bool = False  # a call was dearer than its hold, or went alone at the edge
     warned: dict[str, int] = field(default_factory=dict)  # reason -> the limit that it was given for
     would_stop: set[str] = field(default_factory=set)
     person_moved_money: bool = False  # a resolve, or a limit that was lowered: strict does not answer for these
@@ -70,6 +70,7 @@ class RunBook:
     last_cost: int = 0
     errors: int = 0
     meter_from_ns: int | None = None
+    open_until_ns: int = 0  # the latest instant at which a session that has left had it open
     metered: int = 0  # nanodollar-nanoseconds for each hour
     dearest: dict[str, int] = field(default_factory=dict)
 
@@ -148,17 +149,18 @@ class Books:
     def _closed(self, book: RunBook, event: Any, _at_ns: int) -> None:
         book.openers.discard(event.session)
         book.closed_cleanly = event.clean
+        book.open_until_ns = max(book.open_until_ns, event.until_ns)
         if not book.openers:
-            book.halt_meter(event.until_ns)
+            book.halt_meter(book.open_until_ns)
 
     def _reserved(self, book: RunBook, event: Any, at_ns: int) -> None:
         book.calls[event.call] = CallLine(
             call=event.call,
             session=event.session,
             asked=self.asked(event.call),
-            prices=event.prices,
+            prices=book.prices,
             held=event.held_nanodollars,
-            unknown_hold=int(event.basis) == 3,
+            unknown_hold=int(event.basis) in (3, 4),
             reserved_seq=book.seq,
             alone=not book.in_state("open"),
         )

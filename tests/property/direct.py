@@ -62,7 +62,9 @@ class Talk:
     def close(self, run: str) -> list[Any]:
         return self.ask(CloseRun(self.session, self, run))
 
-    def reserve(self, run: str, call: bytes, *, tokens: int | None = None, model: str = "m") -> list[Any]:
+    def reserve(
+        self, run: str, call: bytes, *, tokens: int | None = None, model: str = "m", choices: int = 1
+    ) -> list[Any]:
         """Asks for a call whose ceiling is ``tokens`` output tokens; without them it has none."""
         return self.ask(
             ReserveCall(
@@ -73,14 +75,15 @@ class Talk:
                 model=model,
                 input_bound_tokens=0,
                 output_bound_tokens=tokens,
-                choices=1,
+                choices=choices,
                 server_tools=False,
                 service_tier="",
                 unmeterable=False,
             )
         )
 
-    def settle(self, run: str, call: bytes, tokens: int) -> list[Any]:
+    def settle(self, run: str, call: bytes, tokens: int | Usage) -> list[Any]:
+        """Closes a call that used so many output tokens."""
         return self.ask(
             SettleCall(
                 session=self.session,
@@ -88,8 +91,8 @@ class Talk:
                 run=run,
                 call=call,
                 http_status=200,
-                usage=Usage(output_tokens=tokens),
-                model="m",
+                usage=tokens if isinstance(tokens, Usage) else Usage(output_tokens=tokens),
+                model="",
                 fingerprint=b"",
             )
         )

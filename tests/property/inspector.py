@@ -9,12 +9,11 @@ from typing import Any
 from leashd.core.account import Account, Call, CallState, ModelHistory
 from leashd.core.events import Entry, Settled
 from leashd.core.fold import create, fold, fold_call, fold_model
+from leashd.ledger.lmdb_ledger import HEAD_BYTES
 from tests.property.audit import Books, RunBook
 from tests.property.daemon import Clock, Daemon
 from tests.property.provider import Price
 from tests.property.rules import Rules, expect
-
-HEAD_BYTES = 16
 
 
 class Refold:
@@ -34,7 +33,7 @@ class Refold:
             self.account = fold(self.account, entry)
         call_id = getattr(entry.event, "call", None)
         if call_id is not None:
-            call = fold_call(self.calls.pop(call_id, None), self.run, entry)
+            call = fold_call(self.calls.pop(call_id, None), self.account, entry)
             if call is not None:
                 self.calls[call_id] = call
 
@@ -119,12 +118,16 @@ class Inspector:
             for stored in ledger.journal(account.number):
                 refold.take(stored.entry)
             expect(refold.account == account, f"{account.run} is stored otherwise than its journal folds")
-            unresolved = {call.call: call for call in ledger.unresolved_calls(account.number)}
+            unresolved = {key.call: call for key, call in ledger.unresolved_calls(account.number)}
             folded = {name: call for name, call in refold.calls.items() if call.state is CallState.UNRESOLVED}
             expect(unresolved == folded, f"{account.run} has other unresolved calls than its journal folds to")
             calls += [call for call in refold.calls.values() if call.state is CallState.OPEN]
             self._check_chain(account)
-        expect(_by_id(ledger.open_calls()) == _by_id(calls), "other calls are open than the journals fold to")
+        folded_open = {(call.session, call.call): call for call in calls}
+        expect(
+            {(key.session, key.call): call for key, call in ledger.open_calls()} == folded_open,
+            "other calls are open than the journals fold to",
+        )
         openers = {(opener.session, account.number) for account in accounts.values() for opener in account.openers}
         expect(set(ledger.openers()) == openers, "other sessions have runs open than the accounts say")
         for model, history in self._models.items():
@@ -138,7 +141,3 @@ class Inspector:
             expect(data[:HEAD_BYTES] == head, f"the chain of {account.run} is broken")
         stored = inner._get("accounts", account.run.encode())
         expect(stored is not None and stored[:HEAD_BYTES] == head, f"{account.run} has another head than its chain")
-
-
-def _by_id(calls: Any) -> dict[bytes, Call]:
-    return {call.call: call for call in calls}

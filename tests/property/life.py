@@ -129,7 +129,10 @@ class Life:
     def _proceed_with(self, shim: Shim, call: ShimCall) -> None:
         world, dice = self.world, self.random.random()
         said = ""
-        if call.phase is Phase.ASKED:
+        if call.phase is Phase.ASKED and shim.link is None and dice < 0.2:
+            world.note(f"{shim.session.hex()[:4]} drops {call.id.hex()[:8]} while it is away")
+            shim.drop(call)
+        elif call.phase is Phase.ASKED:
             said = "cancel" if dice < 0.05 else ""
         elif call.phase is Phase.ADMITTED:
             if dice < 0.12:
@@ -225,5 +228,3 @@ class Life:
         if call.phase is Phase.ADMITTED:
             self.world.forward(call, served_by_chance(self.world, call))
         shim.close(call, "settle")
-
-

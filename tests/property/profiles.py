@@ -61,7 +61,7 @@ def _compute(random: Random) -> Given:
 def _rate_and_stall(random: Random) -> Given:
     given = {"stall_replies": random.choice((0, 2, 3)), **_waits(random)}
     if random.random() < 0.7:
-        given |= {"rate_tokens": random.choice((500, 3000)), "rate_window_ns": random.choice((1, 10, 60)) * SECOND_NS}
+        given |= {"rate_tokens": random.choice((500, 3000)), "rate_window_ns": random.choice((2, 20, 60)) * SECOND_NS}
     return given
 
 

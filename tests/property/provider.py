@@ -68,10 +68,13 @@ MODELS = {
     "free": Price(input="0", output="0.0", context=4000, max_output=2000),
 }
 DEARER = {
-    **MODELS,
+    "boundless": MODELS["boundless"],
+    "free": MODELS["free"],
     "alpha": Price(input="3.1", output="11.1111111", context=4000, max_output=2000),
     "beta": Price(input="0.4", output="1.9999999", cached="0.05", context=8000, max_output=1000),
 }
+"""Another table for the same runs; it does not list ``tool``."""
+
 UNLISTED = "unlisted"
 
 

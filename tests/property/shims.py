@@ -218,6 +218,10 @@ class Shim:
         if call.streams > 1 and kind == "Failed":
             self.close(call, "cancel")  # a failure says nothing of its first sending, which may have been admitted
 
+    def drop(self, call: ShimCall) -> None:
+        """Forgets a call that was not forwarded; the next hello does not list it."""
+        call.phase, call.refused = Phase.OVER, "dropped"
+
     def close(self, call: ShimCall, said: str) -> None:
         """Says how a call ended; the first word counts."""
         call.said, call.phase = said, Phase.CLOSING

@@ -21,6 +21,7 @@ TOKENS = Tokens(input=100, output=50)
 COST = MODELS["alpha"].cost(TOKENS)
 MAX_STEPS = 4_000  # a crowd of thirty is served in some hundred
 RUN = "run-0"
+AGAIN = ("", "unavailable", "not_open", "budget_held")  # how a call may end whose client asks again
 
 BUDGETS = {
     "cost": lambda calls: {"max_cost_nanodollars": calls * COST},
@@ -47,10 +48,9 @@ class Crowd:
         self.world = world
         self.random = world.random
         shims = [world.add_shim() for _ in range(self.random.randint(1, 4))]
-        bound = TOKENS.output if bounded else None
-        asked = [Asked(model="alpha", input_bound=TOKENS.input, output_bound=bound or limit) for limit in (None, 60, 500)]
-        choices = asked[:1] if bounded else asked
-        self.clients = [Client(self.random.choice(shims), self.random.choice(choices)) for _ in range(clients)]
+        bounds = (TOKENS.output,) if bounded else (None, 60, 500)
+        asked = [Asked(model="alpha", input_bound=TOKENS.input, output_bound=bound) for bound in bounds]
+        self.clients = [Client(self.random.choice(shims), self.random.choice(asked)) for _ in range(clients)]
 
     async def until_all_are_done(self) -> None:
         world, random = self.world, self.random
@@ -67,7 +67,8 @@ class Crowd:
                 world.downlink(link, None if random.random() < 0.6 else random.randint(0, 4))
             if all(self._is_done(client) for client in self.clients):
                 return
-        expect(holds=False, message=f"{[client.call for client in self.clients if not self._is_done(client)]} wait for ever")
+        left = [client.call for client in self.clients if not self._is_done(client)]
+        expect(holds=False, message=f"these wait for ever: {left}")
 
     def _is_done(self, client: Client) -> bool:
         call = client.call
@@ -79,7 +80,7 @@ class Crowd:
             return
         if RUN not in shim.opened:
             shim.open_run(RUN, self.world.limits[RUN], next(iter(self.world.price_tables)))
-        elif call is None or (call.phase is Phase.OVER and call.refused in ("", "unavailable", "not_open", "budget_held")):
+        elif call is None or (call.phase is Phase.OVER and call.refused in AGAIN):
             client.call = self.world.new_call(RUN, client.asked)
             shim.reserve(client.call)
         elif call.phase is Phase.OVER:

@@ -8,6 +8,7 @@ import pytest
 
 from leash.client.outbox import Outbox
 from leash.v1 import shim_pb2
+from leashd.core.bounds import MAX_CHOICES, MAX_TOKENS
 from leashd.core.reasons import Reason
 from leashd.operations import Disconnected, Kill, Raise
 from tests.property.daemon import Fault
@@ -247,3 +248,44 @@ async def test_a_shim_takes_back_a_reserve_whose_second_sending_failed() -> None
     batch = outbox.next_batch(1.0)
     assert batch is not None
     assert [operation.WhichOneof("kind") for operation in batch.operations] == ["cancel"]
+
+
+async def test_a_provider_that_reports_absurd_counts_does_not_bring_the_daemon_down(tmp_path: Path) -> None:
+    async with stage(tmp_path) as world:
+        shim = await world.talk(b"session1")
+        shim.open("r", max_cost_nanodollars=DOLLAR)
+        shim.reserve("r", A)
+        await world.daemon.flush()
+        shim.settle("r", A, MAX_TOKENS)
+        await world.daemon.flush()
+        assert world.account("r").totals.token_cost_nanodollars > DOLLAR
+
+
+async def test_a_request_for_absurdly_many_tokens_does_not_bring_the_daemon_down(tmp_path: Path) -> None:
+    async with stage(tmp_path) as world:
+        shim = await world.talk(b"session1")
+        shim.open("r", max_cost_nanodollars=DOLLAR, strict=False)
+        first = shim.reserve("r", A, tokens=MAX_TOKENS, model="n", choices=MAX_CHOICES)
+        await world.daemon.flush()
+        second = shim.reserve("r", B, tokens=MAX_TOKENS, model="n", choices=MAX_CHOICES)
+        await world.daemon.flush()
+        assert kinds(first) == ["Admit"]
+        assert second == []
+
+
+async def test_a_shim_takes_back_a_reserve_whose_second_sending_found_the_run_closed() -> None:
+    """The session had lost the run, and its opening failed once more; the call may be unresolved since then."""
+    outbox = Outbox()
+    opening = outbox.open_run(shim_pb2.OpenRun(run="r"), lambda _: None, 0.0)
+    assert outbox.next_batch(0.0) is not None
+    outbox.take(shim_pb2.Answer(op_id=opening.operation.op_id, account={"run": "r"}), 0.0)
+    outbox.reserve(shim_pb2.Reserve(call_id=A, run="r"), lambda _: None, 0.0)
+    assert outbox.next_batch(0.0) is not None
+    outbox.relink(1.0)
+    resent = outbox.next_batch(1.0)
+    assert resent is not None
+    failure = shim_pb2.Failure(code=shim_pb2.FAILURE_CODE_NOT_OPEN, message="the run is not open")
+    outbox.take(shim_pb2.Answer(op_id=resent.operations[-1].op_id, failure=failure), 1.0)
+    batch = outbox.next_batch(1.0)
+    assert batch is not None
+    assert "cancel" in [operation.WhichOneof("kind") for operation in batch.operations]

@@ -88,9 +88,7 @@ class Truth:
             expect(isinstance(sent.operation, ReserveCall), f"{type(sent.operation).__name__} was not answered")
             waiting.append(sent)
         world.outstanding = waiting
-        cancelled = {
-            call.id for call in world.calls.values() if call.said == "cancel" or call.phase is Phase.OVER
-        }
+        cancelled = {call.id for call in world.calls.values() if call.said == "cancel" or call.phase is Phase.OVER}
         next_ns = world.daemon.engine.next_tick_ns()
         for sent in waiting:
             operation = sent.operation
@@ -111,18 +109,22 @@ class Truth:
     def check_end(self) -> None:
         """Everybody has said everything, and every grace is over."""
         world = self._world
+        sessions = {shim.session for shim in world.shims if not shim.dead}
+        for run, book in world.books.runs.items():
+            expect(book.openers <= sessions, f"{run} is open for a session that is gone")
         for call in world.calls.values():
-            book = world.books.runs.get(call.run)
-            line = book.calls.get(call.id) if book is not None else None
+            line = world.line(call)
             state = "" if line is None else line.state
             expect(state != "open", f"a call is open for ever; its shim said {call.said!r}")
             served = world.provider.log.get(call.id)
             dead = world.owner(call).dead
             if served is None:
-                unfounded = state not in ("", "voided", "resolved") and not dead and call.said != "abandon"
+                unknown = dead or call.said == "abandon" or call.refused == "dropped"
+                unfounded = state not in ("", "voided", "resolved") and not unknown
                 expect(not unfounded, f"a call never reached the provider, and it is {state}: {call}")
             elif call.said == "settle" and not dead:
                 assert line is not None
                 expect(state == "settled", f"a call was settled by its shim, and it is {state}")
             else:
-                expect(state in ("unresolved", "resolved", "settled"), f"a call reached the provider, and it is {state}")
+                kept = state in ("unresolved", "resolved", "settled")
+                expect(kept, f"a call reached the provider, and it is {state or 'unknown'}")

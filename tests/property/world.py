@@ -14,7 +14,7 @@ from typing import Any
 
 from leashd.operations import Disconnected, Kill, Raise, Resolve, SettleCall, VoidCall
 from leashd.pricing import read_prices
-from tests.property.audit import Asked, Books
+from tests.property.audit import Asked, Books, CallLine
 from tests.property.daemon import Clock, Daemon, Fault
 from tests.property.inspector import Inspector
 from tests.property.profiles import CENT, SECOND_NS, Profile
@@ -146,6 +146,11 @@ class World:
     def owner(self, call: ShimCall) -> Shim:
         return next(shim for shim in self.shims if call.id in shim.calls)
 
+    def line(self, call: ShimCall) -> CallLine | None:
+        """The call as the books have it."""
+        book = self.books.runs.get(call.run)
+        return book.calls.get(call.id) if book is not None else None
+
     def new_call(self, run: str, asked: Asked) -> ShimCall:
         call = ShimCall(self.random.randbytes(16), run, asked)
         self.calls[call.id] = call
@@ -204,7 +209,14 @@ class World:
             operation: Any = VoidCall(session, link, call.run, call.id)
         else:
             operation = SettleCall(
-                session=session, link=link, run=call.run, call=call.id, http_status=200, usage=None, model="", fingerprint=b""
+                session=session,
+                link=link,
+                run=call.run,
+                call=call.id,
+                http_status=200,
+                usage=None,
+                model="",
+                fingerprint=b"",
             )
 
         def reply(answer: Any) -> None:

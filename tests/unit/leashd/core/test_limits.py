@@ -1,0 +1,158 @@
+"""DESIGN 4.2: limits belong to the run; an opener may only tighten them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from leashd.core.limits import DEFAULT_HOLD_WAIT_NS, Limits, LooserLimitError, OnBlind, first_limits, raised, reopened
+
+# Field by field: what is in force, what is tighter, what is looser.
+RESTRAINING: dict[str, tuple[int, list[int], list[int]]] = {
+    "max_cost_nanodollars": (5, [4, 1], [6, 0]),
+    "max_calls": (5, [4, 1], [6, 0]),
+    "deadline_ns": (5, [4, 1], [6, 0]),
+    "stall_replies": (5, [4, 1], [6, 0]),
+    "max_cost_per_call_nanodollars": (5, [4, 1], [6, 0]),
+    "compute_rate_nanodollars_per_hour": (5, [6], [4, 0]),
+    "on_blind": (OnBlind.WARN, [OnBlind.REFUSE], [OnBlind.ALLOW]),
+    "strict": (True, [], [False]),
+    "observe": (False, [], [True]),
+    "warn_at_ppm": (5, [4, 1], [6, 0]),
+}
+UNRESTRAINING = {"hold_wait_ns"}
+PAIRED = {"rate_tokens", "rate_window_ns"}
+
+FLAG = {
+    "max_cost_nanodollars": "--max-cost",
+    "max_calls": "--max-calls",
+    "deadline_ns": "--deadline",
+    "stall_replies": "--stall",
+    "max_cost_per_call_nanodollars": "--max-cost-per-call",
+    "compute_rate_nanodollars_per_hour": "--compute-rate",
+    "on_blind": "--on-blind",
+    "strict": "--strict",
+    "observe": "--observe",
+    "warn_at_ppm": "--warn-at",
+}
+
+_TIGHTER = [(name, now, new) for name, (now, tighter, _) in RESTRAINING.items() for new in tighter]
+_LOOSER = [(name, now, new) for name, (now, _, looser) in RESTRAINING.items() for new in looser]
+
+
+def in_force(**limits: Any) -> Limits:
+    return first_limits(limits, {}).in_force
+
+
+def test_every_limit_is_covered_here() -> None:
+    assert {field.name for field in dataclasses.fields(Limits)} == set(RESTRAINING) | UNRESTRAINING | PAIRED
+
+
+def test_every_boundary_is_off_unless_it_is_asked_for() -> None:
+    limits = Limits()
+    on = {field.name for field in dataclasses.fields(Limits) if getattr(limits, field.name)}
+
+    assert on == {"on_blind", "hold_wait_ns"}
+    assert (limits.on_blind, limits.hold_wait_ns) == (OnBlind.REFUSE, DEFAULT_HOLD_WAIT_NS)
+
+
+@pytest.mark.parametrize("name", RESTRAINING)
+def test_a_limit_that_is_not_given_changes_nothing(name: str) -> None:
+    state = first_limits({name: RESTRAINING[name][0]}, {})
+
+    assert reopened(state, {}) is state
+
+
+@pytest.mark.parametrize("name", [*RESTRAINING, *sorted(UNRESTRAINING)])
+def test_a_limit_equal_to_the_one_last_declared_changes_nothing_even_after_a_raise(name: str) -> None:
+    now, tighter, looser = RESTRAINING.get(name, (5, [4], [6]))
+    state = first_limits({name: now}, {})
+    for moved in (*tighter, *looser):
+        after_raise = raised(state, {name: moved})
+        assert reopened(after_raise, {name: now}) == after_raise
+
+
+@pytest.mark.parametrize(("name", "now", "new"), _TIGHTER)
+def test_a_tighter_limit_is_taken(name: str, now: int, new: int) -> None:
+    state = reopened(first_limits({name: now}, {}), {name: new})
+
+    assert getattr(state.in_force, name) == getattr(state.declared, name) == new
+
+
+@pytest.mark.parametrize(("name", "now", "new"), _LOOSER)
+def test_a_looser_limit_is_refused_by_its_flag(name: str, now: int, new: int) -> None:
+    with pytest.raises(LooserLimitError) as refused:
+        reopened(first_limits({name: now}, {}), {name: new})
+    assert refused.value.flag == FLAG[name]
+
+
+@pytest.mark.parametrize("name", ["max_cost_nanodollars", "max_calls", "deadline_ns", "stall_replies"])
+def test_a_boundary_that_is_off_may_be_turned_on(name: str) -> None:
+    assert getattr(reopened(first_limits({}, {}), {name: 5}).in_force, name) == 5
+
+
+def test_strict_may_be_turned_on_and_observe_off() -> None:
+    state = reopened(first_limits({"observe": True}, {}), {"strict": True, "observe": False})
+
+    assert (state.in_force.strict, state.in_force.observe) == (True, False)
+
+
+def test_what_is_judged_is_the_limit_in_force_not_the_one_declared() -> None:
+    lowered = raised(first_limits({"max_calls": 10}, {}), {"max_calls": 5})
+    with pytest.raises(LooserLimitError):
+        reopened(lowered, {"max_calls": 7})
+
+    higher = raised(first_limits({"max_calls": 10}, {}), {"max_calls": 20})
+    assert reopened(higher, {"max_calls": 15}).in_force.max_calls == 15
+
+
+def test_one_looser_limit_refuses_the_tighter_ones_with_it() -> None:
+    state = first_limits({"max_calls": 10, "stall_replies": 10}, {})
+    with pytest.raises(LooserLimitError):
+        reopened(state, {"max_calls": 5, "stall_replies": 11})
+
+
+@pytest.mark.parametrize("rate", [(50, 60), (100, 120), (50, 120)])
+def test_fewer_tokens_or_a_longer_window_are_a_tighter_rate(rate: tuple[int, int]) -> None:
+    state = reopened(
+        first_limits({"rate_tokens": 100, "rate_window_ns": 60}, {}),
+        {"rate_tokens": rate[0], "rate_window_ns": rate[1]},
+    )
+
+    assert (state.in_force.rate_tokens, state.in_force.rate_window_ns) == rate
+
+
+@pytest.mark.parametrize("rate", [(101, 60), (100, 59), (50, 30), (200, 120), (0, 0)])
+def test_a_rate_that_lets_more_through_at_any_time_is_looser(rate: tuple[int, int]) -> None:
+    state = first_limits({"rate_tokens": 100, "rate_window_ns": 60}, {})
+    with pytest.raises(LooserLimitError):
+        reopened(state, {"rate_tokens": rate[0], "rate_window_ns": rate[1]})
+
+
+def test_a_rate_that_is_off_may_be_turned_on() -> None:
+    state = reopened(first_limits({}, {}), {"rate_tokens": 100, "rate_window_ns": 60})
+
+    assert (state.in_force.rate_tokens, state.in_force.rate_window_ns) == (100, 60)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"max_calls": -1},
+        {"rate_tokens": 1},
+        {"rate_window_ns": 1},
+        {"warn_at_ppm": 1_000_001},
+        {"on_blind": 9},
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(given: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        in_force(**given)
+
+
+def test_a_raise_leaves_what_is_declared() -> None:
+    state = raised(first_limits({"max_calls": 5}, {}), {"max_calls": 9, "strict": True})
+
+    assert (state.declared.max_calls, state.in_force.max_calls, state.in_force.strict) == (5, 9, True)
