@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -89,12 +90,13 @@ def demo() -> None:
 
 def _next_steps(run: str) -> list[str]:
     """What to type next, with what it is for."""
-    leash = " ".join(("leash", *_daemon_flags()))
+    program = "leash" if shutil.which("leash") else str(Path(sys.executable).with_name("leash"))
+    leash = " ".join((program, *_daemon_flags()))
     steps = {
         f"{leash} ps": "every run on this host",
         f"{leash} inspect {run}": "its account, its limits, its journal",
         f"{leash} raise {run} --max-cost 1": "let it go on, on purpose",
-        "leash --max-cost 5 --prices FILE -- python agent.py": "your own agent",
+        f"{program} --max-cost 5 --prices FILE -- python agent.py": "your own agent",
     }
     size = max(map(len, steps))
     return [f"  {command:<{size}}  {purpose}" for command, purpose in steps.items()]

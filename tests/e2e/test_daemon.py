@@ -289,6 +289,45 @@ def test_an_unknown_run_is_not_found(place: Place, rpc: str) -> None:
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.parametrize("run", ["", "x" * 600])
+def test_a_name_that_no_run_can_have_is_an_unknown_run_and_the_daemon_goes_on(place: Place, run: str) -> None:
+    daemon = place.serve()
+    channel, control = people(place)
+    with channel:
+        assert list(control.Kill(control_pb2.KillRequest(runs=[run]), timeout=WAIT_S).unknown) == [run]
+        with pytest.raises(grpc.RpcError) as refused:
+            control.Get(control_pb2.GetRequest(run=run), timeout=WAIT_S)
+        control.Info(control_pb2.InfoRequest(), timeout=WAIT_S)
+
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    assert daemon.process.poll() is None, daemon.said
+
+
+def test_a_place_before_a_journal_is_its_beginning(place: Place, shims: Any) -> None:
+    place.serve()
+    shims().open()
+    channel, control = people(place)
+    with channel:
+        pages = list(control.Journal(control_pb2.JournalRequest(run="r", after_seq=-5), timeout=WAIT_S))
+
+    assert [entry.seq for page in pages for entry in page.entries] == [1]
+
+
+def test_bounds_beyond_any_call_are_decided_and_the_daemon_goes_on(place: Place, shims: Any) -> None:
+    daemon = place.serve()
+    with grpc.insecure_channel(f"unix:{place.socket}") as channel:
+        request = shim_pb2.PutPricesRequest(text=b'{"m": {"input": 1, "output": 2, "context": 1000}}')
+        prices = shim_pb2_grpc.ShimStub(channel).PutPrices(request, timeout=WAIT_S).sha256
+    shim = shims()
+    limits = types_pb2.Limits(max_cost_nanodollars=10**9)
+    shim.ask(open_run=shim_pb2.OpenRun(run="r", limits=limits, prices_sha256=prices))
+    asked = shim_pb2.Reserve(call_id=call_id(), run="r", model="m", choices=2**30, output_bound_tokens=2**62)
+
+    assert shim.ask(reserve=asked).HasField("admitted")
+    assert account(place).open_calls == 1
+    assert daemon.process.poll() is None, daemon.said
+
+
 # kill -9
 
 
@@ -417,6 +456,6 @@ def test_nobody_but_its_user_may_connect(place: Place) -> None:
     for path in (place.socket, place.control):
         mode = path.stat().st_mode
         assert stat.S_ISSOCK(mode)
-        assert stat.S_IMODE(mode) & 0o077 == 0
+        assert stat.S_IMODE(mode) == 0o600
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(str(path))

@@ -9,14 +9,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from leashd import committer as committer_module
 from leashd.committer import Committer
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.ledger.protocol import Batch, ClockRecord, LedgerUnavailableError
 from leashd.operations import Answer, Kill, Operation, Reply
 
 START_NS = 1_800_000_000 * 10**9
-committer_module.RIDE_S = 0.0  # nothing rides: a test that waits for real time is slow and proves no more
 
 
 class CrashError(Exception):

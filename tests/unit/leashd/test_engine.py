@@ -7,6 +7,7 @@ import pytest
 from leash.usage import Usage
 from leashd.core.account import Status
 from leashd.core.admission import Admit
+from leashd.core.limits import OnBlind
 from leashd.engine import CLOSED_CALLS_KEPT_NS, GRACE_NS
 from leashd.ledger.protocol import Batch, LedgerUnavailableError
 from leashd.operations import Done, FailureCode, Kills, RunStopped, RunWarned
@@ -139,6 +140,18 @@ def test_a_cancel_voids_a_call_that_was_not_forwarded(shim: Shim) -> None:
     assert shim.desk.account().open.calls == 0
 
 
+def test_a_cancel_of_a_closed_call_is_answered_with_its_outcome(shim: Shim) -> None:
+    shim.admitted(1)
+    shim.settle(1)
+
+    assert outcome(shim.cancel(1)) == ("settled", 0, True)
+
+
+def test_a_cancel_of_a_call_that_never_came_in_is_answered_as_voided(shim: Shim) -> None:
+    assert outcome(shim.cancel(1)) == ("voided", 0, True)
+    assert shim.desk.kinds() == ["Opened"]
+
+
 def test_a_cancel_removes_a_waiter_and_writes_nothing(desk: Desk) -> None:
     shim = desk.session()
     shim.open(max_calls=1)
@@ -192,6 +205,48 @@ def test_a_late_settle_after_a_resolve_amends_that_cost_once(desk: Desk, said: i
     assert (totals.calls, totals.token_cost_nanodollars) == (1, 10 * MICRODOLLAR)
 
 
+def test_a_late_settle_for_another_run_amends_nothing(desk: Desk) -> None:
+    shim = priced(desk)
+    shim.open("s", prices=desk.prices())
+    shim.admitted(5, run="s")
+    shim.settle(5, "s", tokens=100)
+    shim.admitted(1)
+    shim.abandon(1)
+    desk.resolve(call_id(1), 3)
+
+    assert outcome(shim.settle(1, "s", tokens=1)) == ("settled", 3, True)
+    assert desk.account("s").totals.token_cost_nanodollars == 100 * MICRODOLLAR
+    assert desk.account("r").totals.token_cost_nanodollars == 3
+
+
+def test_a_late_settle_without_readable_usage_keeps_what_the_person_said(desk: Desk) -> None:
+    shim = priced(desk)
+    shim.admitted(1)
+    shim.abandon(1)
+    desk.resolve(call_id(1), 3)
+    shim.settle(1, metered=False)
+
+    totals = desk.account().totals
+    assert (totals.calls, totals.token_cost_nanodollars) == (1, 3)
+
+
+def test_a_late_settle_without_readable_usage_costs_at_least_what_the_wire_had_reported(desk: Desk) -> None:
+    shim = priced(desk, max_cost_nanodollars=DOLLAR, on_blind=OnBlind.ALLOW)
+    shim.admitted(1)
+    shim.abandon(1, known=Usage(input_tokens=700))
+
+    assert outcome(shim.settle(1, metered=False)) == ("settled", 700 * MICRODOLLAR, False)
+    assert desk.account().totals.token_cost_nanodollars == 700 * MICRODOLLAR
+
+
+def test_a_late_error_answer_bills_nothing_whatever_the_wire_had_reported(desk: Desk) -> None:
+    shim = priced(desk)
+    shim.admitted(1)
+    shim.abandon(1, known=Usage(input_tokens=700))
+
+    assert outcome(shim.settle(1, http_status=500, metered=False)) == ("settled", 0, False)
+
+
 def test_a_call_that_a_person_resolved_is_not_abandoned_or_voided_again(shim: Shim) -> None:
     shim.admitted(1)
     shim.abandon(1)
@@ -221,6 +276,14 @@ def test_a_kill_with_now_reaches_calls_that_an_earlier_kill_left_in_flight(shim:
     shim.desk.kill("r", now=True)
 
     assert [push.now for push in shim.link.pushes if isinstance(push, RunStopped)] == [False, True]
+
+
+@pytest.mark.parametrize("run", ["", "x" * 600])
+def test_a_name_that_no_run_can_have_is_an_unknown_run(desk: Desk, run: str) -> None:
+    assert desk.kill(run) == Kills((), (run,), ())
+    assert failure(desk.session().reserve(1, run)) is FailureCode.NOT_OPEN
+    assert failure(desk.raise_limits(run, max_calls=1)) is FailureCode.UNKNOWN
+    assert failure(desk.resolve(b"", None, run)) is FailureCode.UNKNOWN
 
 
 def test_kill_all_stops_the_runs_that_are_not_finished(desk: Desk) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from leashd.core.admission import Admit
 from leashd.core.waiting import LOOKAHEAD, MAX_WAITERS, Turn
-from leashd.operations import Failed, FailureCode, Refused
-from tests.unit.leashd.desk import MICRODOLLAR, Desk, Shim
+from leashd.operations import Failed, FailureCode, Refused, VoidCall
+from tests.unit.leashd.desk import MICRODOLLAR, Desk, Shim, call_id
 from tests.unit.leashd.play import HOUR, MINUTE, SECOND
 
 BUDGET = 1_000 * MICRODOLLAR
@@ -127,6 +127,28 @@ def test_the_wait_is_thirty_seconds_where_nothing_is_given(desk: Desk) -> None:
 
     desk.pass_time(1)
     assert told(desk, number) == ["budget_held"]
+
+
+def test_the_refusal_after_the_wait_has_figures_where_dollars_leave_no_room(desk: Desk) -> None:
+    shim = at_the_edge(desk, hold_wait_ns=SECOND)
+    number = shim.waits(2, **BIG)
+    desk.pass_time(SECOND)
+
+    answer = desk.answers[number]
+    assert isinstance(answer, Refused)
+    assert (answer.refuse.used, answer.refuse.limit) == (600 * MICRODOLLAR, BUDGET)
+
+
+def test_the_refusal_after_the_wait_has_no_figures_where_the_number_of_calls_leaves_no_room(desk: Desk) -> None:
+    shim = desk.session()
+    shim.open(prices=desk.prices(), max_calls=1, max_cost_nanodollars=BUDGET, hold_wait_ns=SECOND)
+    shim.admitted(1)
+    number = shim.waits(2)
+    desk.pass_time(SECOND)
+
+    answer = desk.answers[number]
+    assert isinstance(answer, Refused)
+    assert (answer.refuse.reason.value, answer.refuse.used, answer.refuse.limit) == ("budget_held", 0, 0)
 
 
 def test_without_a_wait_it_is_refused_at_once(desk: Desk) -> None:
@@ -257,6 +279,30 @@ def test_a_reserve_that_is_sent_again_while_it_waits_keeps_its_place_and_is_admi
     assert desk.account().open.calls == 1
 
 
+def test_a_reserve_that_is_sent_again_in_the_batch_that_admits_it_is_admitted_once(desk: Desk) -> None:
+    shim = desk.session()
+    shim.open(max_calls=2)
+    shim.admitted(1, 2)
+    first = shim.waits(3)
+    for call in (1, 2):
+        desk.ask_later(VoidCall(shim.name, shim.link, "r", call_id(call)))
+    again = desk.ask_later(shim.asks(3))
+    desk.commit()
+
+    assert told(desk, first, again) == ["Admit", "Admit"]
+    assert desk.kinds().count("Reserved") == 3
+    assert desk.account().open.calls == 1
+
+
+def test_a_refusal_that_no_wait_would_change_comes_at_once_behind_a_blocked_head(desk: Desk) -> None:
+    shim = at_the_edge(desk, hold_wait_ns=10 * SECOND)
+    head = shim.waits(2, **BIG)
+    desk.pass_time(6 * SECOND)
+
+    assert shim.refused(3, model="unheard-of") == "unpriced_model"
+    assert told(desk, head) == ["unpriced_model"], "the run is stopped, for the head too"
+
+
 def test_a_waiter_whose_session_has_closed_the_run_is_not_admitted(desk: Desk) -> None:
     shim, other = desk.session(), desk.session(b"session2")
     shim.open(max_calls=1)
@@ -277,6 +323,8 @@ def test_a_shorter_wait_holds_for_those_who_wait_already(desk: Desk) -> None:
     numbers = [shim.waits(2)]
     desk.raise_limits(hold_wait_ns=SECOND)
     numbers.append(shim.waits(3))
+    next_ns = desk.engine.next_tick_ns()
+    assert next_ns == desk.now_ns + SECOND
     desk.pass_time(SECOND)
 
     assert told(desk, *numbers) == ["budget_held", "budget_held"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from leash.usage import Usage
 from leashd.core.account import Status
+from leashd.core.reasons import Reason
 from leashd.engine import GRACE_NS
-from leashd.operations import FailureCode
+from leashd.operations import FailureCode, RunStopped
 from tests.unit.leashd.desk import MICRODOLLAR, Desk, Shim, call_id, failure, outcome, priced
 from tests.unit.leashd.play import HOUR, SECOND
 
@@ -140,3 +141,44 @@ def test_a_shim_that_comes_back_with_more_that_the_wire_had_reported_is_heard(de
 
     account = desk.account()
     assert (account.unresolved.calls, account.unresolved.nanodollars) == (1, 700 * MICRODOLLAR)
+
+
+def test_calls_of_a_run_that_is_closed_stay_open_until_they_are_closed(shim: Shim) -> None:
+    shim.admitted(1)
+    shim.close()
+    shim.desk.pass_time(HOUR)
+    account = shim.desk.account()
+    assert (account.open.calls, account.unresolved.calls, account.status) == (1, 0, Status.RUNNING)
+
+    assert outcome(shim.settle(1)) == ("settled", 0, False)
+    assert shim.desk.account().status is Status.FINISHED
+
+
+def test_calls_of_a_run_that_is_closed_are_unresolved_past_the_grace_of_their_session(shim: Shim) -> None:
+    shim.admitted(1)
+    shim.close()
+    shim.disconnect()
+    shim.desk.pass_time(GRACE_NS)
+
+    account = shim.desk.account()
+    assert (account.open.calls, account.unresolved.calls) == (0, 1)
+
+
+def test_a_kill_with_now_reaches_a_session_that_was_away_when_it_opens_the_run_again(shim: Shim) -> None:
+    shim.admitted(1)
+    shim.disconnect()
+    shim.desk.kill("r", now=True)
+    shim.connect(call_id(1))
+    shim.open()
+
+    assert shim.link.pushes == [RunStopped("r", Reason.KILL_SWITCH, now=True)]
+
+
+def test_a_kill_without_now_aborts_nothing_of_a_session_that_comes_back(shim: Shim) -> None:
+    shim.admitted(1)
+    shim.disconnect()
+    shim.desk.kill("r")
+    shim.connect(call_id(1))
+    shim.open()
+
+    assert shim.link.pushes == []

@@ -12,7 +12,7 @@ from leashd.api import convert
 from leashd.api.convert import InvalidMessageError
 from leashd.core.account import Status
 from leashd.core.admission import Admit, Refuse
-from leashd.core.bounds import MAX_TOKENS
+from leashd.core.bounds import MAX_LIMIT, MAX_TOKENS
 from leashd.core.limits import Limits, OnBlind
 from leashd.core.reasons import Reason, Unit
 from leashd.operations import AccountShown, CallClosed, Done, Failed, FailureCode, Refused, RunStopped, RunWarned
@@ -187,6 +187,15 @@ def test_an_account_goes_out_as_it_is_at_that_instant() -> None:
     assert (message.limits.max_calls, message.declared.max_calls) == (9, 9)
     assert (message.owner_uid, message.openers, message.entries) == (7, 1, play.account.seq)
     assert not message.reason
+
+
+def test_an_account_of_the_largest_limits_goes_out() -> None:
+    play = running(deadline_ns=MAX_LIMIT, max_cost_nanodollars=MAX_LIMIT, max_calls=MAX_LIMIT, hold_wait_ns=MAX_LIMIT)
+    play.admitted()
+
+    message = convert.account_message(play.account, play.now_ns)
+    assert message.deadline_at_unix_ns == play.now_ns + MAX_LIMIT
+    assert message.limits.max_calls == MAX_LIMIT
 
 
 @pytest.mark.parametrize("status", Status)

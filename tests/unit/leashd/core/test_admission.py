@@ -365,6 +365,7 @@ def test_strict_refuses_a_call_that_may_cost_more_than_one_call_may_and_never_st
     refuse = play.refused(ceiling_nanodollars=100)
 
     assert (refuse.reason, refuse.used, refuse.limit) == (Reason.MAX_COST_PER_CALL, 100, 99)
+    assert refuse.payment_required
     assert not play.stop_reason
     play.admitted(ceiling_nanodollars=99)
 
@@ -373,6 +374,29 @@ def test_without_strict_the_limit_for_one_call_refuses_nothing_beforehand() -> N
     play = running(max_cost_nanodollars=1_000, max_cost_per_call_nanodollars=99)
 
     play.admitted(ceiling_nanodollars=100)
+
+
+def test_strict_refuses_a_call_dearer_than_one_call_may_be_without_a_cost_budget_too() -> None:
+    play = running(max_cost_per_call_nanodollars=99, strict=True)
+
+    refuse = play.refused(ceiling_nanodollars=100)
+
+    assert (refuse.reason, refuse.payment_required) == (Reason.MAX_COST_PER_CALL, True)
+    assert not play.stop_reason
+    play.admitted(ceiling_nanodollars=99)
+
+
+def test_a_refusal_that_no_wait_would_change_comes_at_once_whatever_the_call_would_have_waited_for() -> None:
+    play = running(max_cost_nanodollars=1_000, max_calls=2, strict=True)
+    play.admitted(ceiling_nanodollars=10)
+    # A model that was never metered waits until it is alone.
+    assert play.waits(metered_before=False, model="new", ceiling_nanodollars=10)
+    refuse = play.refused(metered_before=False, model="new", ceiling_nanodollars=5_000)
+    assert refuse.reason is Reason.CEILING_EXCEEDS_BUDGET
+
+    play.admitted(ceiling_nanodollars=10)
+    assert play.waits(ceiling_nanodollars=10), "the number of calls leaves no room"
+    assert play.refused(ceiling_nanodollars=5_000).reason is Reason.CEILING_EXCEEDS_BUDGET
 
 
 def test_strict_holds_the_compute_until_the_deadline() -> None:

@@ -10,7 +10,7 @@ from leash.usage import Usage
 from leashd.core.events import Settled, Stopped, Warned, WouldStop
 from leashd.core.limits import OnBlind
 from leashd.core.reasons import Reason
-from tests.unit.leashd.play import Play, running, stops
+from tests.unit.leashd.play import HOUR, Play, running, stops
 
 BLIND: dict[str, dict[str, Any]] = {
     "meter_blind": {"usage": None, "priced": False},
@@ -120,12 +120,47 @@ def test_a_late_settle_after_a_resolve_amends_the_cost_and_counts_the_call_once(
     assert (play.account.open.calls, play.account.open.nanodollars) == (0, 0)
 
 
+@pytest.mark.parametrize(("said", "cost"), [(40, 40), (None, 0)])
+def test_a_late_settle_without_readable_usage_keeps_what_the_person_said(said: int | None, cost: int) -> None:
+    play = running()
+    call = play.admitted()
+    play.abandon(call)
+    play.resolve(call, said)
+    play.amend(call, usage=None, priced=False)
+
+    assert (play.account.totals.calls, play.account.totals.token_cost_nanodollars) == (1, cost)
+
+
+def test_a_late_error_answer_after_a_resolve_bills_nothing() -> None:
+    play = running()
+    call = play.admitted()
+    play.abandon(call)
+    play.resolve(call, 40)
+    play.amend(call, http_status=500, usage=None, priced=False)
+
+    assert (play.account.totals.calls, play.account.totals.token_cost_nanodollars) == (1, 0)
+
+
 def test_an_unresolved_call_with_an_unknown_hold_is_a_blind_call_under_a_cost_budget() -> None:
     play = running(max_cost_nanodollars=1_000)
     events = play.abandon(play.admitted(**UNKNOWN))
 
     assert stops(events) == ["meter_blind"]
     assert play.account.unresolved.nanodollars == 1_000
+
+
+def test_a_call_admitted_while_there_was_no_cost_budget_is_blind_when_abandoned_under_one_set_since() -> None:
+    play = running()
+    call = play.admitted(ceiling_nanodollars=100)
+    play.open(max_cost_nanodollars=1_000)
+
+    assert stops(play.abandon(call)) == ["meter_blind"]
+
+
+def test_a_call_admitted_while_there_was_no_cost_budget_is_not_blind_without_one() -> None:
+    play = running()
+
+    assert stops(play.abandon(play.admitted(ceiling_nanodollars=100))) == []
 
 
 def test_under_warn_an_unresolved_call_with_an_unknown_hold_warns_and_keeps_what_is_known_of_it() -> None:
@@ -254,6 +289,17 @@ def test_a_budget_warns_again_after_a_raise() -> None:
 
     play.call(10)
     assert warnings(play)[1:] == [("cost_budget", 160, 200)]
+
+
+def test_a_budget_that_compute_alone_has_nearly_used_warns_at_the_next_settle() -> None:
+    play = running(max_cost_nanodollars=100, warn_at_ppm=800_000, compute_rate_nanodollars_per_hour=90)
+    play.call(0)
+    play.pass_time(HOUR)
+    call = play.admitted(ceiling_nanodollars=1)
+    assert warnings(play) == []
+
+    play.settle(call, 1)
+    assert warnings(play) == [("cost_budget", 91, 100)]
 
 
 def test_without_a_warning_line_nothing_warns() -> None:

@@ -180,6 +180,14 @@ def test_a_kill_is_recorded_with_its_actor_and_only_once() -> None:
     assert play.kill() == ()
 
 
+@pytest.mark.parametrize("now", [False, True])
+def test_a_stop_says_whether_calls_in_flight_are_to_be_aborted(now: bool) -> None:
+    play = running()
+    play.kill(now=now)
+
+    assert play.account.stop.now is now
+
+
 def test_a_kill_takes_the_place_of_another_stop() -> None:
     play = running(max_calls=1)
     play.call()
@@ -244,6 +252,71 @@ def test_a_deadline_is_raised_above_what_has_passed() -> None:
         play.raise_limits(deadline_ns=2 * MINUTE)
     play.raise_limits(deadline_ns=2 * MINUTE + 1)
     play.admitted()
+
+
+def test_a_deadline_of_a_finished_run_is_judged_as_its_next_opener_will_find_it() -> None:
+    play = running(deadline_ns=MINUTE)
+    play.call()
+    play.pass_time(MINUTE)
+    play.refused()
+    play.close()
+    play.pass_time(24 * HOUR)
+
+    with pytest.raises(CannotRaiseError, match="--deadline"):
+        play.raise_limits(deadline_ns=MINUTE)
+    play.raise_limits(deadline_ns=2 * MINUTE)
+    play.open()
+    play.admitted()
+
+
+def test_a_deadline_of_a_run_that_crashed_goes_on_for_its_next_opener() -> None:
+    play = running(deadline_ns=MINUTE)
+    play.call()
+    play.pass_time(MINUTE)
+    play.refused()
+    play.close(clean=False)
+    play.pass_time(HOUR)
+
+    with pytest.raises(CannotRaiseError, match="--deadline"):
+        play.raise_limits(deadline_ns=2 * MINUTE)
+
+
+def test_another_limit_does_not_lift_a_deadline_whose_episode_is_over() -> None:
+    play = running(deadline_ns=MINUTE, max_calls=100)
+    play.call()
+    play.pass_time(MINUTE)
+    play.refused()
+    play.close()
+    play.open()
+
+    with pytest.raises(CannotRaiseError, match="--deadline"):
+        play.raise_limits(max_calls=200)
+    assert play.stop_reason == "deadline"
+
+
+def test_another_limit_does_not_lift_a_budget_that_an_amend_has_brought_back_under_its_line() -> None:
+    play = running(max_cost_nanodollars=100)
+    call = play.admitted(ceiling_nanodollars=50)
+    play.abandon(call)
+    play.resolve(call, 100)
+    play.refused()
+    play.amend(call, 10)
+
+    with pytest.raises(CannotRaiseError, match="--max-cost"):
+        play.raise_limits(max_calls=5)
+    play.raise_limits(max_cost_nanodollars=101)
+    play.admitted()
+
+
+@pytest.mark.parametrize("limits", [{"max_cost_nanodollars": 10}, {"max_calls": 1}, {"deadline_ns": HOUR}])
+def test_observe_alone_does_not_lift_a_stop(limits: dict[str, int]) -> None:
+    play = running(**limits)
+    play.call(10)
+    play.pass_time(HOUR)
+    play.refused()
+
+    with pytest.raises(CannotRaiseError, match="give a higher"):
+        play.raise_limits(observe=True)
 
 
 def test_the_limit_for_one_call_is_raised_above_the_call_that_was_too_dear() -> None:

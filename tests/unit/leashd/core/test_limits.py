@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from leashd.core.bounds import MAX_COMPUTE_RATE_NANODOLLARS_PER_HOUR, MAX_LIMIT
 from leashd.core.limits import DEFAULT_HOLD_WAIT_NS, Limits, LooserLimitError, OnBlind, first_limits, raised, reopened
 
 # Field by field: what is in force, what is tighter, what is looser.
@@ -145,11 +146,25 @@ def test_a_rate_that_is_off_may_be_turned_on() -> None:
         {"rate_window_ns": 1},
         {"warn_at_ppm": 1_000_001},
         {"on_blind": 9},
+        {"deadline_ns": MAX_LIMIT + 1},
+        {"max_calls": MAX_LIMIT + 1},
+        {"hold_wait_ns": MAX_LIMIT + 1},
+        {"compute_rate_nanodollars_per_hour": MAX_COMPUTE_RATE_NANODOLLARS_PER_HOUR + 1},
     ],
 )
 def test_limits_that_make_no_sense_are_refused(given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         in_force(**given)
+
+
+@pytest.mark.parametrize("now", [0, 5])
+def test_a_warning_line_is_not_moved_up_or_turned_off_by_an_opener(now: int) -> None:
+    state = first_limits({"warn_at_ppm": now}, {})
+
+    assert reopened(state, {"warn_at_ppm": 4}).in_force.warn_at_ppm == 4
+    for looser in {0, 6} - {now} if now else ():
+        with pytest.raises(LooserLimitError):
+            reopened(state, {"warn_at_ppm": looser})
 
 
 def test_a_raise_leaves_what_is_declared() -> None:

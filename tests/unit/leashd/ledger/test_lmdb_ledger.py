@@ -144,6 +144,7 @@ def test_each_entry_is_hashed_over_the_one_before_it(shim: Shim) -> None:
     shim.settle(1)
 
     assert chained_entries(shim.desk) == 3
+    assert {len(stored.head) for stored in shim.desk.ledger.journal(1)} == {8}
 
 
 def test_the_chain_goes_on_over_several_entries_of_one_batch_and_over_a_restart(shim: Shim) -> None:
