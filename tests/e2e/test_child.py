@@ -364,13 +364,13 @@ def test_program_that_handles_ctrl_z_itself_stops_when_it_is_ready(terminal: Ter
         "import os, signal, time\n"
         "def leave(number, frame):\n"
         "    time.sleep(0.5)\n"
-        "    print('in order', flush=True)\n"
+        "    os.write(1, b'in order\\n')\n"
         "    signal.signal(signal.SIGTSTP, signal.SIG_DFL)\n"
         "    os.kill(0, signal.SIGTSTP)\n"
         "    signal.signal(signal.SIGTSTP, leave)\n"
-        "    print('back', flush=True)\n"
+        "    os.write(1, b'back\\n')\n"
         "signal.signal(signal.SIGTSTP, leave)\n"
-        "print('open', flush=True)\n"
+        "os.write(1, b'open\\n')\n"
         "while True: time.sleep(0.05)\n"
     )
     terminal.type(wrapped(tmp_path, PYTHON, str(program)) + "\n")
