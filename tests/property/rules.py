@@ -222,6 +222,7 @@ class Rules:
         blind = line.unknown_hold and book.limits.max_cost_nanodollars
         held = 0 if blind and book.limits.on_blind != REFUSE else line.held
         kept = max(held, known)
+        book.may_cross = book.may_cross or kept > line.held
         expect(event.kept_nanodollars == kept, f"a call that holds {kept} keeps {event.kept_nanodollars}")
 
     def _resolved(self, book: RunBook, event: Any, _at_ns: int) -> None:
