@@ -76,6 +76,8 @@ class Line:
         if waiter is None or waiter.operation.session != session:
             return False
         self._remove(run, call)
+        for reply in waiter.replies:
+            self._answer(reply, Failed(FailureCode.UNKNOWN, "the call was cancelled while it waited"))
         self.changed(run)  # those behind a head that has left may have room
         return True
 
