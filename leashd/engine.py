@@ -12,7 +12,7 @@ from leashd.core import closing, control
 from leashd.core.account import Account, Call, CallState
 from leashd.core.admission import Admit
 from leashd.core.control import CannotRaiseError, TooManyOpenersError
-from leashd.core.events import Event, Stopped, Warned
+from leashd.core.events import Event, Settled, Stopped, Warned
 from leashd.core.limits import LooserLimitError
 from leashd.core.reasons import Reason
 from leashd.ledger.protocol import Batch, Ledger
@@ -243,9 +243,10 @@ class Engine:
         if closed.person is None or closed.person.run != operation.run:
             return CallClosed(closed.outcome, closed.cost_nanodollars, repeated=True)
         report = self._prices.report(operation, closed.person)
-        events = closing.amend(account, closed, report, now_ns)
-        self._emit(account.run, events, now_ns, call=closed.person)
-        return CallClosed("settled", report.cost_nanodollars)
+        settled, *consequences = closing.amend(account, closed, report, now_ns)
+        assert isinstance(settled, Settled)
+        self._emit(account.run, (settled, *consequences), now_ns, call=closed.person)
+        return CallClosed("settled", settled.cost_nanodollars)
 
     def _void(self, operation: VoidCall, _reply: Reply, now_ns: int) -> Answer:
         account, call = self._own_call(operation)

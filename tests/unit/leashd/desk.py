@@ -243,7 +243,7 @@ def outcome(answer: Any) -> tuple[str, int, bool]:
     return answer.outcome, answer.cost_nanodollars, answer.repeated
 
 
-def priced(desk: Desk, **limits: int) -> Shim:
+def priced(desk: Desk, **limits: Any) -> Shim:
     """A shim session with a run that has a price table. The model was metered before, so that it goes in parallel."""
     prices = desk.prices()
     before = desk.session(b"earlier_")

@@ -56,7 +56,7 @@ class Play:
             after = fold_call(before, self.account, entry)
             if after is not None:
                 self.calls[event.call] = after
-            elif isinstance(event, Settled | Resolved):
+            elif before is not None and isinstance(event, Settled | Resolved):
                 self.closed[event.call] = closing.closed_record(before, event, self.now_ns)
         return events
 

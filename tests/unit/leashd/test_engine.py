@@ -205,6 +205,15 @@ def test_a_late_settle_after_a_resolve_amends_that_cost_once(desk: Desk, said: i
     assert (totals.calls, totals.token_cost_nanodollars) == (1, 10 * MICRODOLLAR)
 
 
+def test_a_late_settle_without_usage_keeps_the_persons_cost_and_says_so_each_time(desk: Desk) -> None:
+    shim = priced(desk)
+    shim.admitted(1)
+    shim.abandon(1)
+    desk.resolve(call_id(1), 3)
+    assert outcome(shim.settle(1, metered=False)) == ("settled", 3, False)
+    assert outcome(shim.settle(1, metered=False)) == ("settled", 3, True)
+
+
 def test_a_late_settle_for_another_run_amends_nothing(desk: Desk) -> None:
     shim = priced(desk)
     shim.open("s", prices=desk.prices())

@@ -13,7 +13,7 @@ from tests.unit.leashd.play import HOUR, MINUTE, SECOND
 BUDGET = 1_000 * MICRODOLLAR
 
 
-def at_the_edge(desk: Desk, **limits: int) -> Shim:
+def at_the_edge(desk: Desk, **limits: Any) -> Shim:
     """A run with one call open that leaves no room for another one of its size, but for small ones."""
     limits = {"max_cost_nanodollars": BUDGET} | limits
     shim = desk.session()
@@ -71,6 +71,18 @@ def test_a_reserve_in_the_batch_that_makes_room_stands_behind_those_who_wait(des
     desk.commit()
 
     assert told(desk, waiting, late) == ["max_calls", "max_calls"]
+
+
+def test_a_call_that_waits_takes_the_room_before_a_newcomer_of_the_batch_that_makes_it(desk: Desk) -> None:
+    shim = desk.session()
+    shim.open(max_calls=1)
+    shim.admitted(1)
+    waiting = shim.waits(2)
+    desk.ask_later(VoidCall(shim.name, shim.link, "r", call_id(1)))
+    late = desk.ask_later(shim.asks(3))
+    desk.commit()
+
+    assert told(desk, waiting, late) == ["Admit", ""]
 
 
 def test_a_settle_is_folded_before_a_later_reserve_of_the_same_batch_is_decided(desk: Desk) -> None:

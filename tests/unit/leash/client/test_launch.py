@@ -137,7 +137,8 @@ async def test_a_daemon_that_fails_shows_its_last_lines(
     monkeypatch.setattr(launch, "_PAUSES_BEFORE_RETRY_S", ())
     assert on_demand.ledger is not None
     log_path(on_demand.ledger).write_text("of an earlier day\n", encoding="ascii")
-    failing(monkeypatch, directory, "import sys\nfor n in range(50): print('line', n, flush=True)\nsys.exit('it cannot be')")
+    lines = "for n in range(50): print('line', n, flush=True)"
+    failing(monkeypatch, directory, f"import sys\n{lines}\nsys.exit('it cannot be')")
     with pytest.raises(DaemonError) as failure:
         await ensure_daemon(on_demand)
     text = str(failure.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from leash.usage import Usage
@@ -9,7 +11,7 @@ from leashd.core.boundaries import compute_trips_at_ns, deadline_at_ns, first_tr
 from leashd.core.reasons import Reason
 from tests.unit.leashd.play import DOLLAR, HOUR, MINUTE, SECOND, Play, running
 
-TRIPPING: dict[str, dict[str, int]] = {
+TRIPPING: dict[str, dict[str, Any]] = {
     "deadline": {"deadline_ns": SECOND},
     "cost_budget": {"max_cost_nanodollars": 10},
     "max_calls": {"max_calls": 1},
@@ -44,7 +46,8 @@ def test_kill_comes_before_every_boundary() -> None:
 
 @pytest.mark.parametrize("limit", ["max_calls", "max_cost_nanodollars", "deadline_ns", "stall_replies"])
 def test_a_zero_limit_turns_a_boundary_off(limit: str) -> None:
-    play = running(**{limit: 0})
+    off: dict[str, Any] = {limit: 0}
+    play = running(**off)
     for _ in range(20):
         play.call(DOLLAR, fingerprint=b"the same")
         play.pass_time(HOUR)

@@ -212,7 +212,7 @@ def test_a_raise_lifts_the_stop_and_the_run_goes_on() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"max_calls": 50}, {"max_cost_nanodollars": 10}, {"max_cost_nanodollars": 9}])
-def test_a_raise_must_change_the_limit_that_tripped(given: dict[str, int]) -> None:
+def test_a_raise_must_change_the_limit_that_tripped(given: dict[str, Any]) -> None:
     play = running(max_cost_nanodollars=10)
     play.call(10)
     play.refused()
@@ -309,7 +309,7 @@ def test_another_limit_does_not_lift_a_budget_that_an_amend_has_brought_back_und
 
 
 @pytest.mark.parametrize("limits", [{"max_cost_nanodollars": 10}, {"max_calls": 1}, {"deadline_ns": HOUR}])
-def test_observe_alone_does_not_lift_a_stop(limits: dict[str, int]) -> None:
+def test_observe_alone_does_not_lift_a_stop(limits: dict[str, Any]) -> None:
     play = running(**limits)
     play.call(10)
     play.pass_time(HOUR)
@@ -338,7 +338,7 @@ def resumable(reason: str) -> Play:
         play.call(fingerprint=b"the same")
         play.refused()
     else:
-        blind = {"meter_blind": {"usage": None}, "unpriced_model": {"priced": False}}
+        blind: dict[str, dict[str, Any]] = {"meter_blind": {"usage": None}, "unpriced_model": {"priced": False}}
         play.call(**blind.get(reason, {"unpriced_tool": True}))
     assert play.stop_reason == reason
     return play
