@@ -71,8 +71,9 @@ def unresolved_line(account: types_pb2.Account) -> str:
     if not account.unresolved_calls:
         return ""
     held = format_dollars(account.held_cost_nanodollars)
-    calls = "1 call is" if account.unresolved_calls == 1 else f"{account.unresolved_calls} calls are"
-    return f"{calls} unresolved and hold {held} of the budget: see `leashctl inspect {account.run}`"
+    one = account.unresolved_calls == 1
+    calls = "1 call is unresolved and holds" if one else f"{account.unresolved_calls} calls are unresolved and hold"
+    return f"{calls} {held} of the budget: see `leashctl inspect {account.run}`"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int = 0, colour: bool = False) -> list[str]:

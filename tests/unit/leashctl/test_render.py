@@ -81,6 +81,7 @@ def test_end_line_adds_up_as_it_is_shown(tokens: int, compute: int, shown: str) 
 
 def test_unresolved_calls_are_told() -> None:
     assert unresolved_line(account()) == ""
+    assert unresolved_line(account(unresolved_calls=1)).startswith("1 call is unresolved and holds $0.00")
     line = unresolved_line(account(unresolved_calls=2, held_cost_nanodollars=DOLLAR // 2))
     assert line == "2 calls are unresolved and hold $0.50 of the budget: see `leashctl inspect a3f9`"
 
