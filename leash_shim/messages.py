@@ -23,9 +23,16 @@ def reserve(*, call_id: bytes, run: str, wire_format: str, facts: RequestFacts |
         input_bound_tokens=facts.input_bound_tokens,
         output_bound_tokens=facts.output_bound_tokens,
         choices=max(facts.choices, 1),
+        prompts=max(facts.prompts, 1),
         server_tools=facts.server_tools,
         service_tier=facts.service_tier,
     )
+
+
+def explain(refused: shim_pb2.Refused, why: str) -> None:
+    """Puts what the shim knows of an endpoint that cannot be metered in place of the daemon's general sentence."""
+    if why and refused.payment_required and refused.reason == types_pb2.REASON_METER_BLIND:
+        refused.detail = f"{why}, or let it through unmetered with --on-blind allow"
 
 
 def settle(*, call_id: bytes, run: str, status: int, metered: Metered | None) -> shim_pb2.Settle:
@@ -70,4 +77,6 @@ def usage_message(usage: Usage | None) -> types_pb2.Usage | None:
         web_fetch_requests=usage.web_fetch_requests,
         other_tool_requests=usage.other_tool_requests,
         service_tier=usage.service_tier,
+        image_input_tokens=usage.image_input_tokens,
+        image_output_tokens=usage.image_output_tokens,
     )

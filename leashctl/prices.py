@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leashctl.failure import Failure
+from leashctl.price_check import check
 
 if TYPE_CHECKING:
     from leashctl.price_file import PriceFile
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\b
 Examples:
   leashctl prices check model_prices_and_context_window.json
+  leashctl prices check prices.json --model gpt-4o --input 12000 --output 800
   leashctl prices import prices.json
 """
 
@@ -25,17 +27,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group("prices", epilog=_EXAMPLES)
 def prices() -> None:
-    """Check a price table, or put it in its place.
+    """Check a price table, see what a call would cost by it, or put it in its place.
 
     Both leash's own format (dollars per million tokens) and LiteLLM's are read.
     """
 
 
-@prices.command("check", epilog=_EXAMPLES)
-@click.argument("file", type=_FILE)
-def check(*, file: Path) -> None:
-    """Read a table, and say how many models it prices."""
-    click.echo(f"{file} prices {_models(_read(file))}")
+prices.add_command(check)
 
 
 @prices.command("import", epilog=_EXAMPLES)
@@ -43,6 +41,7 @@ def check(*, file: Path) -> None:
 def import_(*, file: Path) -> None:
     """Check a table, and put it where every run of this user finds it."""
     from leashctl.price_file import user_file  # noqa: PLC0415
+    from leashctl.price_page import headline  # noqa: PLC0415
 
     price_file = _read(file)
     place = user_file(os.environ)
@@ -51,7 +50,7 @@ def import_(*, file: Path) -> None:
         _replace(place, price_file.text)
     except OSError as error:
         raise Failure(f"{place} cannot be written: {error.strerror}") from error
-    click.echo(f"{place} prices {_models(price_file)}")
+    click.echo(headline(str(place), price_file.table))
 
 
 def _read(file: Path) -> PriceFile:
@@ -61,11 +60,6 @@ def _read(file: Path) -> PriceFile:
         return PriceFile.read(file)
     except PriceFileError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _models(price_file: PriceFile) -> str:
-    count = len(price_file.table)
-    return "1 model" if count == 1 else f"{count:,} models"
 
 
 def _replace(place: Path, text: bytes) -> None:

@@ -189,6 +189,7 @@ class ReserveCall:
     server_tools: bool
     service_tier: str
     unmeterable: bool
+    prompts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,7 @@ class PriceBook:
                 output_bound_tokens=call.output_bound_tokens,
                 choices=call.choices,
                 service_tier=call.service_tier,
+                prompts=call.prompts,
             )
             most = None if most is None else min(most, MAX_CALL_NANODOLLARS)
         return Quote(

@@ -212,6 +212,7 @@ class _Stream:
             server_tools=message.server_tools,
             service_tier=convert.model_name(message.service_tier),
             unmeterable=message.unmeterable,
+            prompts=min(max(1, message.prompts), MAX_CHOICES),
         )
 
     def _settle(self, message: shim_pb2.Settle) -> Operation:

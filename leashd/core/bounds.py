@@ -6,7 +6,7 @@ What comes from outside is cut to them where it comes in; sums stop at them. Non
 from __future__ import annotations
 
 MAX_TOKENS = 2**40  # in one call: a million times the largest context window
-MAX_CHOICES = 2**16  # answers asked for in one request: a thousand times what any provider gives
+MAX_CHOICES = 2**16  # answers asked for in one request, and prompts in it: a thousand times what any provider gives
 MAX_CALL_NANODOLLARS = 2**48  # $281,474 for one call
 MAX_TOTAL = 2**61  # a run's tokens, or its nanodollars: $2.3 billion
 MAX_LIMIT = 2**62  # any limit: added to an instant of this century, it is still an instant

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 class Usage:
     """Token counts and server-side tool requests of one call, as reported on the wire.
 
-    ``input_tokens`` and ``output_tokens`` are totals. Cached, cache-write and audio input tokens are subsets of
-    ``input_tokens``; reasoning and audio output tokens are subsets of ``output_tokens``. A meter that reads a format
-    which reports them apart (Anthropic's cache fields) adds them up first.
+    ``input_tokens`` and ``output_tokens`` are totals. Cached, cache-write, audio and image input tokens are subsets of
+    ``input_tokens``; reasoning, audio and image output tokens are subsets of ``output_tokens``. A meter that reads a
+    format which reports them apart (Anthropic's cache fields) adds them up first. The ledger stores the fields by
+    their position: new ones stand at the end.
     """
 
     input_tokens: int = 0
@@ -27,6 +28,8 @@ class Usage:
     web_fetch_requests: int = 0
     other_tool_requests: int = 0
     service_tier: str = ""
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from leash.prices.number import ATTODOLLARS_PER_NANODOLLAR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from leash.prices.model import ModelPrice
     from leash.usage import Usage
 
@@ -26,14 +25,75 @@ class Cost:
     unpriced_tool: bool
 
 
-def cost(price: ModelPrice, usage: Usage) -> Cost:
-    """Prices what the wire reported, exactly, and rounds once, up to a nanodollar.
+class TokenLine(NamedTuple):
+    """The tokens of one kind, named as in ``Rates``, and what each costs, in attodollars."""
 
-    Cached, cache-write and audio tokens are subsets of the input, reasoning and audio tokens of the output; each
-    token is priced once, and those in no subset at the input or output rate. Where a provider's subsets overlap (they
-    add up to more than the total) the tokens are taken at the dearest rates first. Where they cannot overlap and yet
-    exceed the total (no token is both read from and written to a cache), the total is what they add up to.
-    A negative count is none.
+    kind: str
+    tokens: int
+    rate_attodollars: int
+
+    @property
+    def attodollars(self) -> int:
+        """What the line comes to, exactly."""
+        return self.tokens * self.rate_attodollars
+
+
+class ToolLine(NamedTuple):
+    """The requests of one server-side tool, and what each costs; ``None`` where the table does not say."""
+
+    kind: str
+    requests: int
+    each_nanodollars: int | None
+
+    @property
+    def nanodollars(self) -> int:
+        """What the line comes to; nothing where it has no price."""
+        return self.requests * (self.each_nanodollars or 0)
+
+
+class Bill(NamedTuple):
+    """What a call is made of: every token once, and every request of a tool. There are no lines of nothing.
+
+    ``input_tokens`` is the input whose length chose the rates.
+    """
+
+    input_tokens: int
+    tokens: Sequence[TokenLine]
+    tools: Sequence[ToolLine]
+
+    @property
+    def token_attodollars(self) -> int:
+        """What the tokens come to, exactly."""
+        return sum([line.attodollars for line in self.tokens])
+
+    @property
+    def cost(self) -> Cost:
+        """The sum of the lines, rounded once, up to a nanodollar."""
+        token_nanodollars = nanodollars_up(self.token_attodollars)
+        if not self.tools:
+            return Cost(token_nanodollars, 0, unpriced_tool=False)
+        tool_nanodollars = sum(line.nanodollars for line in self.tools)
+        return Cost(
+            total_nanodollars=token_nanodollars + tool_nanodollars,
+            tool_nanodollars=tool_nanodollars,
+            unpriced_tool=any(line.each_nanodollars is None for line in self.tools),
+        )
+
+
+def cost(price: ModelPrice, usage: Usage) -> Cost:
+    """What the wire reported, priced exactly, and rounded once, up to a nanodollar. See ``itemize``."""
+    return itemize(price, usage).cost
+
+
+def itemize(price: ModelPrice, usage: Usage) -> Bill:
+    """The lines of what a call cost.
+
+    Cached, cache-write, audio and image tokens are subsets of the input, reasoning, audio and image tokens of the
+    output; each token is priced once, and those in no subset at the input or output rate. Where a provider's subsets
+    overlap (they add up to more than the total) the tokens are taken at the dearest rates first; a subset that has
+    the rate of the total takes last, so that an image that costs what text does is billed as cached where it was.
+    Where they cannot overlap and yet exceed the total (no token is both read from and written to a cache, or both
+    audio and image), the total is what they add up to. A negative count is none.
 
     The call is priced as a whole in the context tier that its input falls in, and in the service tier of its answer.
     """
@@ -43,39 +103,39 @@ def cost(price: ModelPrice, usage: Usage) -> Cost:
     written_1h = max(usage.cache_write_1h_tokens, 0)
     audio_input = max(usage.audio_input_tokens, 0)
     audio_output = max(usage.audio_output_tokens, 0)
+    image_input = max(usage.image_input_tokens, 0)
+    image_output = max(usage.image_output_tokens, 0)
     reasoning = max(usage.reasoning_tokens, 0)
-    input_tokens = max(usage.input_tokens, cached + written + written_5m + written_1h, audio_input)
-    output_tokens = max(usage.output_tokens, reasoning + audio_output)
+    input_tokens = max(usage.input_tokens, cached + written + written_5m + written_1h, audio_input + image_input)
+    output_tokens = max(usage.output_tokens, reasoning + audio_output + image_output)
 
     rates = price.rates(usage.service_tier, input_tokens)
-    attodollars = _subsets_once(
-        input_tokens,
-        rates.input,
+    lines = _subsets_once(
+        TokenLine("input", input_tokens, rates.input),
         (
-            (rates.cached_input, cached),
-            (rates.cache_write, written),
-            (rates.cache_write_5m, written_5m),
-            (rates.cache_write_1h, written_1h),
-            (rates.audio_input, audio_input),
+            ("cached_input", cached, rates.cached_input),
+            ("cache_write", written, rates.cache_write),
+            ("cache_write_5m", written_5m, rates.cache_write_5m),
+            ("cache_write_1h", written_1h, rates.cache_write_1h),
+            ("audio_input", audio_input, rates.audio_input),
+            ("image_input", image_input, rates.image_input),
         ),
-    ) + _subsets_once(
-        output_tokens,
-        rates.output,
-        ((rates.reasoning, reasoning), (rates.audio_output, audio_output)),
     )
-
+    lines += _subsets_once(
+        TokenLine("output", output_tokens, rates.output),
+        (
+            ("reasoning", reasoning, rates.reasoning),
+            ("audio_output", audio_output, rates.audio_output),
+            ("image_output", image_output, rates.image_output),
+        ),
+    )
     tools = (
-        (usage.web_search_requests, price.web_search_nanodollars),
-        (usage.web_fetch_requests, price.web_fetch_nanodollars),
+        ("web_search", usage.web_search_requests, price.web_search_nanodollars),
+        ("web_fetch", usage.web_fetch_requests, price.web_fetch_nanodollars),
         # The table has no key that could price any other tool.
-        (usage.other_tool_requests, None),
+        ("other_tool", usage.other_tool_requests, None),
     )
-    tool_nanodollars = sum(requests * each for requests, each in tools if requests > 0 and each is not None)
-    return Cost(
-        total_nanodollars=nanodollars_up(attodollars) + tool_nanodollars,
-        tool_nanodollars=tool_nanodollars,
-        unpriced_tool=any(requests > 0 and each is None for requests, each in tools),
-    )
+    return Bill(input_tokens, lines, [ToolLine(*tool) for tool in tools if tool[1] > 0])
 
 
 def nanodollars_up(attodollars: int) -> int:
@@ -83,12 +143,20 @@ def nanodollars_up(attodollars: int) -> int:
     return -(-attodollars // ATTODOLLARS_PER_NANODOLLAR)
 
 
-def _subsets_once(total_tokens: int, rest_rate: int, subsets: Iterable[tuple[int, int]]) -> int:
-    """Attodollars of a total whose subsets are given as (rate, tokens), each token taken once, the dearest first."""
-    left_tokens = total_tokens
-    attodollars = 0
-    for rate, subset_tokens in sorted(subsets, reverse=True):
-        taken_tokens = min(subset_tokens, left_tokens)
-        attodollars += taken_tokens * rate
-        left_tokens -= taken_tokens
-    return attodollars + left_tokens * rest_rate
+def _subsets_once(total: TokenLine, subsets: Iterable[tuple[str, int, int]]) -> list[TokenLine]:
+    """The total less its subsets, then the subsets, such that each token is in one line: the dearest takes first.
+
+    One at the rate of the total takes last: which of its tokens are also in another makes no difference to it.
+    """
+    rate = total.rate_attodollars
+    lines = [TokenLine(*subset) for subset in subsets if subset[1]]
+    left_tokens = total.tokens - sum([line.tokens for line in lines])
+    if left_tokens < 0:
+        left_tokens = total.tokens
+        by_rate = sorted(lines, key=lambda line: (line.rate_attodollars != rate, line.rate_attodollars), reverse=True)
+        for line in by_rate:
+            taken_tokens = min(line.tokens, left_tokens)
+            lines[lines.index(line)] = line._replace(tokens=taken_tokens)
+            left_tokens -= taken_tokens
+    rest = [total._replace(tokens=left_tokens)] if left_tokens else []
+    return rest + [line for line in lines if line.tokens]

@@ -21,6 +21,11 @@ MOST_UNITS = 9 * 10**18
 # No model reads or writes more tokens in one call; products with a rate stay small integers.
 MOST_TOKENS = 10**12
 
+# No surcharge is a thousandfold.
+MOST_FACTOR = 1000
+_FACTOR_PLACES = 6
+_PPM_PER_ONE = 1_000_000
+
 # A JSON number of more characters than this is no price (a double has at most 25).
 MOST_NUMBER_CHARACTERS = 64
 
@@ -46,6 +51,22 @@ def whole_units(value: object, places: int, *, round_up: bool) -> int:
     result = whole + bool(rest)
     if result > MOST_UNITS:
         raise ValueError(f"must be at most {_dollars(MOST_UNITS, places)}, not {number}")
+    return result
+
+
+def factor_ppm(value: object) -> int:
+    """A factor in parts per million, rounded up, raising ``ValueError`` as ``whole_units`` does."""
+    number = _number(value)
+    if number > MOST_FACTOR:
+        raise ValueError(f"must be at most {MOST_FACTOR}, not {number}")
+    return whole_units(number, _FACTOR_PLACES, round_up=True)
+
+
+def scaled(units: int, ppm: int) -> int:
+    """A rate times a factor in parts per million, rounded up, raising ``ValueError`` as ``whole_units`` does."""
+    result = -(-units * ppm // _PPM_PER_ONE)
+    if result > MOST_UNITS:
+        raise ValueError("makes a rate that is too high")
     return result
 
 

@@ -14,7 +14,10 @@ BASE_TIER = ""
 
 
 class Rates(NamedTuple):
-    """What one token of each kind costs, in attodollars (1e-18 dollars)."""
+    """What one token of each kind costs, in attodollars (1e-18 dollars).
+
+    Stored tables have them in this order: a new one stands at the end.
+    """
 
     input: int
     output: int
@@ -25,6 +28,8 @@ class Rates(NamedTuple):
     cache_write_1h: int
     audio_input: int
     audio_output: int
+    image_input: int
+    image_output: int
 
     @property
     def dearest_input(self) -> int:
@@ -36,12 +41,13 @@ class Rates(NamedTuple):
             self.cache_write_5m,
             self.cache_write_1h,
             self.audio_input,
+            self.image_input,
         )
 
     @property
     def dearest_output(self) -> int:
         """The most that a generated token can cost, whatever kind it is."""
-        return max(self.output, self.reasoning, self.audio_output)
+        return max(self.output, self.reasoning, self.audio_output, self.image_output)
 
 
 RATE_NAMES = Rates._fields
@@ -61,6 +67,8 @@ _COARSER = {
     "cache_write_1h": "cache_write",
     "audio_input": "input",
     "audio_output": "output",
+    "image_input": "input",
+    "image_output": "output",
 }
 _COARSER_INDEX: tuple[int | None, ...] = tuple(
     RATE_NAMES.index(_COARSER[name]) if name in _COARSER else None for name in RATE_NAMES
@@ -75,6 +83,11 @@ class Step:
     rates: Rates
 
 
+def coarser_name(name: str) -> str | None:
+    """The rate that an omitted one falls back to; ``None`` for input and output, which fall back to none."""
+    return _COARSER.get(name)
+
+
 def no_rates() -> list[int | None]:
     """Given rates that omit every one, to fill in."""
     return [None] * len(RATE_NAMES)
@@ -84,14 +97,14 @@ def resolve(given: GivenSchedules) -> dict[str, tuple[Step, ...]]:
     """The rates of every tier at every context length, with the omitted ones filled in.
 
     An omitted rate falls back to the coarser one of its own tier and context length (reasoning to output, cached
-    input to input, a cache write of one TTL to cache write to input, audio to input or output). A rate that is given
-    as 0 is given: it bills nothing.
+    input to input, a cache write of one TTL to cache write to input, audio and images to input or output). A rate
+    that is given as 0 is given: it bills nothing.
 
     A tier or a longer context inherits what it omits. Where what it inherits from has a rate of its own for a kind
     (given, and not the same as the coarser one), that rate stands; but where the coarser rate is dearer here than
     there, the dearer of the two. So a surcharge that a table gives only for input reaches cached input as well, and
     a discount reaches only what it names. A point that is both (a tier at a longer context) inherits from both, the
-    dearer.
+    dearer; its coarser rate counts only where it is dearer here than at either.
 
     The base schedule gives input and output at its first step.
     """
@@ -105,9 +118,39 @@ def resolve(given: GivenSchedules) -> dict[str, tuple[Step, ...]]:
     return schedules
 
 
+def step_at(schedule: Sequence[Step], input_tokens: int) -> Step:
+    """The step that a call with that many input tokens is in."""
+    for step in reversed(schedule):
+        if input_tokens > step.above_tokens:
+            return step
+    return schedule[0]
+
+
 def dearest(rates: Iterable[Rates]) -> Rates:
     """The dearest rate of each kind."""
     return Rates(*map(max, zip(*rates, strict=True)))
+
+
+def dearest_of(readings: Sequence[GivenSchedules]) -> dict[str, list[tuple[int, list[int | None]]]]:
+    """One set of given schedules whose every rate is the dearest that any of these has at that tier and length.
+
+    A tier that one of them omits has its base there. A rate that all of them omit everywhere stays omitted.
+    """
+    resolved = [resolve(reading) for reading in readings]
+    every = (rates for reading in readings for schedule in reading.values() for _, rates in schedule)
+    given = [any(rate is not None for rate in kind) for kind in zip(*every, strict=True)]
+    merged: dict[str, list[tuple[int, list[int | None]]]] = {}
+    for tier in dict.fromkeys(tier for schedules in resolved for tier in schedules):
+        steps = [schedules.get(tier, schedules[BASE_TIER]) for schedules in resolved]
+        merged[tier] = [
+            (above, _only(given, dearest(step_at(schedule, above + 1).rates for schedule in steps)))
+            for above in sorted({step.above_tokens for schedule in steps for step in schedule})
+        ]
+    return merged
+
+
+def _only(kinds: Iterable[bool], rates: Rates) -> list[int | None]:
+    return [rate if kind else None for kind, rate in zip(kinds, rates, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +180,9 @@ def _point(above_tokens: int, given: GivenRates, parents: Sequence[_Point]) -> _
     for index, (rate, coarser_index) in enumerate(zip(given, _COARSER_INDEX, strict=True)):
         coarser = None if coarser_index is None else rates[coarser_index]
         if rate is None:
-            heirlooms = [_inherited(parent, index, coarser) for parent in parents if parent.own[index]]
-            owns = bool(heirlooms)
-            filled = max(heirlooms) if heirlooms else coarser
+            owners = [parent for parent in parents if parent.own[index]]
+            owns = bool(owners)
+            filled = _inherited(owners, index, coarser) if owns else coarser
             assert filled is not None, "the base gives input and output"
         else:
             owns = rate != coarser
@@ -149,10 +192,10 @@ def _point(above_tokens: int, given: GivenRates, parents: Sequence[_Point]) -> _
     return _Point(above_tokens, rates, own)
 
 
-def _inherited(parent: _Point, index: int, coarser: int | None) -> int:
-    rate = parent.rates[index]
+def _inherited(owners: Sequence[_Point], index: int, coarser: int | None) -> int:
+    rate = max(owner.rates[index] for owner in owners)
     coarser_index = _COARSER_INDEX[index]
-    if coarser is None or coarser_index is None or coarser <= parent.rates[coarser_index]:
+    if coarser is None or coarser_index is None or any(coarser <= owner.rates[coarser_index] for owner in owners):
         return rate
     return max(rate, coarser)
 

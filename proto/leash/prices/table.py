@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
 from leash.prices import leash_format, litellm_format, number
 from leash.prices.error import PriceError, quoted
 from leash.prices.model import ModelPrice, PlainModel
+from leash.prices.reading import Reading, Remark, Unpriced
 
 # The version of the plain form. It changes when stored tables would be read differently; an unknown one is refused.
+# Rates are added at the end without a new one, since a table that was stored before omits them.
 PLAIN_VERSION = 1
 
-# LiteLLM's table is under 2 MiB; the wire takes this much at most.
+# LiteLLM's table is about 3 MiB; the wire takes this much at most.
 MOST_TABLE_BYTES = 16 * 2**20
 
-_OWN = "leash"
-_LITELLM = "litellm"
+# The two formats, by stable names.
+OWN = "leash"
+LITELLM = "litellm"
 
 
 class PriceTable:
@@ -35,10 +38,13 @@ class PriceTable:
     Models are read when they are first asked for, so that a table of thousands is there at once.
     """
 
-    __slots__ = ("_behind_provider", "_format", "_models", "_prices")
+    __slots__ = ("_behind_provider", "_models", "_prices", "format_name", "remarks", "unpriced")
 
-    def __init__(self, format_name: str, models: Mapping[str, list[Any]]) -> None:
-        self._format = format_name
+    def __init__(self, format_name: str, models: Mapping[str, list[Any]], reading: Reading | None = None) -> None:
+        self.format_name = format_name
+        # What is said of the entries of a file. The ledger keeps prices alone, so a stored table has none of it.
+        self.unpriced: Mapping[str, Unpriced] = reading.unpriced if reading else {}
+        self.remarks: Mapping[str, tuple[Remark, ...]] = reading.remarks if reading else {}
         self._models = models
         # At most as many as the table has names, since what is not found is not kept.
         self._prices: dict[str, ModelPrice] = {}
@@ -47,17 +53,29 @@ class PriceTable:
     def __len__(self) -> int:
         return len(self._models)
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
     def get(self, model: str) -> ModelPrice | None:
         """The prices of a model, or ``None`` where the table does not price it."""
+        name = self.name_of(model)
+        return None if name is None else self._price(name)
+
+    def name_of(self, model: str) -> str | None:
+        """The name of the entry that prices a model, or ``None`` where none does."""
         if model in self._models:
-            return self._price(model)
-        if self._format != _LITELLM or not model:
+            return model
+        if self.format_name != LITELLM or not model:
             return None
-        return self._price_behind_provider(model) or self._price_without_provider(model)
+        return self._name_behind_provider(model) or self._name_without_provider(model)
+
+    def given(self, name: str) -> PlainModel:
+        """The entry of this very name as the table gives it, omitted rates and all. Raises ``KeyError``."""
+        return PlainModel.from_plain(self._models[name])
 
     def to_plain(self) -> dict[str, Any]:
         """The table as maps, lists, strings, integers of 64 bits and ``None``."""
-        return {"version": PLAIN_VERSION, "format": self._format, "models": self._models}
+        return {"version": PLAIN_VERSION, "format": self.format_name, "models": self._models}
 
     @classmethod
     def from_plain(cls, plain: object) -> PriceTable:
@@ -71,24 +89,22 @@ class PriceTable:
     def _price(self, name: str) -> ModelPrice:
         price = self._prices.get(name)
         if price is None:
-            price = self._prices[name] = PlainModel(*self._models[name]).price()
+            price = self._prices[name] = self.given(name).price()
         return price
 
-    def _price_behind_provider(self, model: str) -> ModelPrice | None:
+    def _name_behind_provider(self, model: str) -> str | None:
         if self._behind_provider is None:
             self._behind_provider = {}
             for name in self._models:
                 _, slash, rest = name.partition("/")
                 if slash:
                     self._behind_provider.setdefault(rest, []).append(name)
-        prices = [self._price(name) for name in self._behind_provider.get(model, ())]
-        return prices[0] if prices and all(price == prices[0] for price in prices) else None
+        names = self._behind_provider.get(model, ())
+        return names[0] if names and all(self._price(name) == self._price(names[0]) for name in names) else None
 
-    def _price_without_provider(self, model: str) -> ModelPrice | None:
+    def _name_without_provider(self, model: str) -> str | None:
         provider, _, rest = model.partition("/")
-        if rest not in self._models or PlainModel(*self._models[rest]).provider != provider:
-            return None
-        return self._price(rest)
+        return rest if rest in self._models and self.given(rest).provider == provider else None
 
 
 def find(table: PriceTable, requested: str, answered: str) -> tuple[str, ModelPrice] | None:
@@ -109,16 +125,16 @@ def parse_table(text: bytes) -> PriceTable:
     if not table:
         raise PriceError("the price table is empty")
     if _is_litellm(table):
-        format_name, models = _LITELLM, litellm_format.read_models(table)
+        format_name, reading = LITELLM, litellm_format.read_models(table)
     else:
-        format_name, models = _OWN, leash_format.read_models(table, duplicates)
-    for name in models:
+        format_name, reading = OWN, Reading(leash_format.read_models(table, duplicates))
+    for name in reading.models:
         # A lone surrogate, which JSON can spell, is no text that a ledger or a terminal takes.
         if not name.isprintable() or not name:
             raise PriceError(f"model {quoted(name)}: a name must be of printable characters")
-    if not models:
+    if not reading.models:
         raise PriceError("the price table prices no model by its tokens")
-    return PriceTable(format_name, {model: plain.to_plain() for model, plain in models.items()})
+    return PriceTable(format_name, {model: plain.to_plain() for model, plain in reading.models.items()}, reading)
 
 
 def _is_litellm(table: Mapping[str, object]) -> bool:

@@ -31,6 +31,8 @@ def test_every_key_is_read() -> None:
         cache_write_1h=5,
         audio_input=40,
         audio_output=80,
+        image_input=8,
+        image_output=32,
         web_search_per_request=0.01,
         web_fetch_per_request=0,
         max_output=16384,
@@ -47,6 +49,8 @@ def test_every_key_is_read() -> None:
         cache_write_1h=5,
         audio_input=40,
         audio_output=80,
+        image_input=8,
+        image_output=32,
     )
     assert price.web_search_nanodollars == 10_000_000
     assert price.web_fetch_nanodollars == 0
@@ -65,6 +69,8 @@ def test_an_omitted_rate_falls_back_to_the_coarser_one() -> None:
         cache_write_1h=2,
         audio_input=2,
         audio_output=8,
+        image_input=2,
+        image_output=8,
     )
 
 
@@ -94,6 +100,66 @@ def test_a_surcharge_reaches_what_it_does_not_name() -> None:
     assert rates.cached_input == 4 * ATTODOLLARS_PER_DOLLAR_A_MILLION
     assert rates.cache_write == 9 * ATTODOLLARS_PER_DOLLAR_A_MILLION
     assert rates.output == 8 * ATTODOLLARS_PER_DOLLAR_A_MILLION
+
+
+def test_a_longer_input_has_the_rates_of_its_length_for_the_whole_call() -> None:
+    price = price_of(
+        input=3,
+        output=15,
+        cached_input=0.3,
+        above={
+            "500000": {"output": 30},
+            "200000": {"input": 6, "output": 22.5, "cached_input": 0.6},
+        },
+    )
+    dollars = ATTODOLLARS_PER_DOLLAR_A_MILLION
+    lengths = (0, 200_000, 200_001, 500_000, 500_001)
+    assert [price.rates("", length).input // dollars for length in lengths] == [3, 3, 6, 6, 6]
+    assert [price.rates("", length).output / dollars for length in lengths] == [15, 15, 22.5, 22.5, 30]
+    assert price.rates("", 500_001).cached_input == 0.6 * dollars
+    assert [price.above_tokens("", length) for length in lengths] == [0, 0, 200_000, 200_000, 500_000]
+
+
+def test_a_surcharge_for_a_longer_input_reaches_what_it_does_not_name() -> None:
+    price = price_of(input=3, output=15, cached_input=0.3, cache_write=9, above={"200000": {"input": 6}})
+    rates = price.rates("", 200_001)
+    assert rates.cached_input == 6 * ATTODOLLARS_PER_DOLLAR_A_MILLION
+    assert rates.cache_write == 9 * ATTODOLLARS_PER_DOLLAR_A_MILLION
+
+
+def test_a_tier_has_longer_inputs_of_its_own_and_the_models() -> None:
+    price = price_of(
+        input=2,
+        output=8,
+        above={"100000": {"input": 4, "output": 16}},
+        tiers={
+            "batch": {"input": 1, "output": 4, "above": {"200000": {"input": 3, "output": 5}}},
+            "priority": {"input": 5, "output": 20},
+        },
+    )
+    dollars = ATTODOLLARS_PER_DOLLAR_A_MILLION
+    lengths = (100_000, 100_001, 200_001)
+    # Where a tier says nothing of a length it bills the dearer of its own rate and the length's.
+    assert [price.rates("batch", length).input // dollars for length in lengths] == [1, 4, 3]
+    assert [price.rates("batch", length).output // dollars for length in lengths] == [4, 16, 5]
+    assert [price.rates("priority", length).input // dollars for length in lengths] == [5, 5, 5]
+    assert [price.rates("", length).input // dollars for length in lengths] == [2, 4, 4]
+
+
+def test_a_tier_at_a_longer_input_does_not_lose_the_rate_that_the_longer_input_has_of_its_own() -> None:
+    price = price_of(
+        input=2,
+        output=8,
+        cached_input=0.2,
+        above={"100000": {"input": 4, "cached_input": 0.4}},
+        tiers={"batch": {"input": 1, "cached_input": 0.1}},
+    )
+    assert price.rates("batch", 100_001).cached_input == 0.4 * ATTODOLLARS_PER_DOLLAR_A_MILLION
+
+
+def test_a_window_larger_than_every_length_stands() -> None:
+    price = price_of(input=3, output=15, context=200_001, above={"200000": {"input": 6}})
+    assert price.context_tokens == 200_001
 
 
 def test_numbers_are_exact_to_the_last_digit() -> None:
@@ -151,6 +217,30 @@ GOOD = '"input": 1, "output": 2'
         ('{"m": {%s, "tiers": {"batch": {}, "BATCH": {}}}}', 'tier "BATCH" stands twice, by another spelling'),
         ('{"m": {%s, "tiers": {"default": {}}}}', 'tier "default": the ordinary tier'),
         ('{"m": {%s, "tiers": {"": {}}}}', 'tier "": the ordinary tier'),
+        ('{"m": {%s, "above": 3}}', 'model "m": "above" must be an object'),
+        ('{"m": {%s, "above": {"1000": 3}}}', 'model "m", above "1000" must be an object with prices, not 3'),
+        (
+            '{"m": {%s, "above": {"200k": {}}}}',
+            '"above": "200k" must be a whole number of input tokens, such as "200000"',
+        ),
+        ('{"m": {%s, "above": {"0": {}}}}', '"above": "0" must be a whole number'),
+        ('{"m": {%s, "above": {"-5": {}}}}', '"above": "-5" must be a whole number'),
+        ('{"m": {%s, "above": {"0500": {}}}}', '"above": "0500" must be a whole number'),
+        ('{"m": {%s, "above": {"1e5": {}}}}', '"above": "1e5" must be a whole number'),
+        ('{"m": {%s, "above": {"\u0665\u0665": {}}}}', "must be a whole number"),
+        ('{"m": {%s, "above": {"1000000000001": {}}}}', "and at most 1000000000000"),
+        ('{"m": {%s, "above": {"1000": {"inptu": 1}}}}', 'above "1000": unknown key "inptu"; did you mean "input"'),
+        ('{"m": {%s, "above": {"1000": {"context": 1}}}}', 'above "1000": unknown key "context"; the keys are input'),
+        ('{"m": {%s, "above": {"1000": {"above": {}}}}}', 'above "1000": unknown key "above"'),
+        ('{"m": {%s, "above": {"1000": {"tiers": {}}}}}', 'above "1000": unknown key "tiers"'),
+        ('{"m": {%s, "above": {"1000": {"input": -1}}}}', 'above "1000": "input" must be zero or more'),
+        ('{"m": {%s, "above": {"1000": {"input": 1, "input": 1}}}}', 'above "1000": "input" stands twice'),
+        ('{"m": {%s, "above": {"1000": {}, "1000": {}}}}', '"above": "1000" stands twice'),
+        ('{"m": {%s, "avobe": {}}}', 'model "m": unknown key "avobe"; did you mean "above"'),
+        ('{"m": {%s, "context": 1000, "above": {"1000": {}}}}', 'model "m": "context" is 1000, .* more than the 1000'),
+        ('{"m": {%s, "context": 5, "tiers": {"x": {"above": {"9": {}}}}}}', '"context" is 5, .* more than the 9'),
+        ('{"m": {%s, "tiers": {"x": {"above": {"9x": {}}}}}}', 'tier "x": "above": "9x" must be a whole number'),
+        ('{"m": {%s, "tiers": {"x": {"context": 5}}}}', 'tier "x": unknown key "context"'),
         ('{"": {%s}}', "printable characters"),
         (r'{"\ud800": {%s}}', r'model "\\ud800": a name must be of printable characters'),
         (r'{"m": {%s, "tiers": {"\u0007": {}}}}', r'tier "\\u0007": a name must be of printable characters'),
@@ -169,6 +259,13 @@ def test_a_tier_for_every_letter_is_refused() -> None:
     tiers: dict[str, Any] = {f"tier{number}": {} for number in range(17)}
     with pytest.raises(PriceError, match="has 17 tiers, and may have 16"):
         price_of(input=1, output=2, tiers=tiers)
+
+
+def test_more_lengths_than_any_provider_has_are_refused() -> None:
+    steps: dict[str, Any] = {str(number): {} for number in range(1, 17)}
+    assert price_of(input=1, output=2, above=steps).above_tokens("", 100) == 16
+    with pytest.raises(PriceError, match='model "m": "above" has 17 context lengths, and may have 16'):
+        price_of(input=1, output=2, above={**steps, "17": {}})
 
 
 def test_text_in_another_encoding_is_refused() -> None:

@@ -120,6 +120,48 @@ def test_service_tiers_compose_with_context_lengths_in_either_order() -> None:
         assert price.rates(ordinary, 1).input == nano(1000)
 
 
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("input_cost_per_token", "input"),
+        ("output_cost_per_token", "output"),
+        ("output_cost_per_reasoning_token", "reasoning"),
+        ("cache_read_input_token_cost", "cached_input"),
+        ("cache_creation_input_token_cost", "cache_write"),
+        ("cache_creation_input_token_cost_above_1hr", "cache_write_1h"),
+        ("cache_creation_input_token_cost_above_12hr", "cache_write_1h"),
+        ("input_cost_per_audio_token", "audio_input"),
+        ("output_cost_per_audio_token", "audio_output"),
+        ("input_cost_per_image_token", "image_input"),
+        ("output_cost_per_image_token", "image_output"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("suffix", "tier", "length"),
+    [
+        ("", "", 1),
+        ("_above_200k_tokens", "", 200_001),
+        ("_above_272k_tokens", "", 272_001),
+        ("_above_200_tokens", "", 201),
+        ("_flex", "flex", 1),
+        ("_priority", "priority", 1),
+        ("_batches", "batch", 1),
+        ("_ultrafast", "ultrafast", 1),
+        ("_balanced", "balanced", 1),
+        ("_fast", "fast", 1),
+        ("_above_200k_tokens_priority", "priority", 200_001),
+        ("_priority_above_200k_tokens", "priority", 200_001),
+        ("_above_272k_tokens_batches", "batch", 272_001),
+        ("_above_272k_tokens_flex", "flex", 272_001),
+    ],
+)
+def test_every_rate_takes_every_suffix(key: str, kind: str, suffix: str, tier: str, length: int) -> None:
+    price = priced(**{**ANCHOR, f"{key}{suffix}": 7e-6})
+    assert getattr(price.rates(tier, length), kind) == nano(7000)
+    if length > 1:
+        assert getattr(price.rates(tier, length - 1), kind) != nano(7000)
+
+
 def test_reasoning_that_costs_what_output_costs_follows_the_tier() -> None:
     price = priced(**ANCHOR, output_cost_per_reasoning_token=2e-6, output_cost_per_token_flex=1e-6)
     assert price.rates("flex", 1).reasoning == nano(1000)
@@ -206,14 +248,163 @@ def test_an_embedding_model_needs_no_price_for_output() -> None:
     assert price.context_tokens == 8191
 
 
-def test_an_image_model_prices_all_tokens_at_the_dearer_rate() -> None:
+def test_the_longest_life_of_a_cache_entry_is_priced_with_the_next_one() -> None:
+    writes = {"cache_creation_input_token_cost": 1.25e-6, "cache_creation_input_token_cost_above_12hr": 2.5e-6}
+    rates = priced(**ANCHOR, **writes).rates("", 1)
+    assert (rates.cache_write, rates.cache_write_5m, rates.cache_write_1h) == (nano(1250), nano(1250), nano(2500))
+    assert priced(**ANCHOR, **writes, cache_creation_input_token_cost_above_1hr=2e-6).rates(
+        "", 1
+    ).cache_write_1h == nano(2500)
+    assert priced(**ANCHOR, **writes, cache_creation_input_token_cost_above_1hr=3e-6).rates(
+        "", 1
+    ).cache_write_1h == nano(3000)
+
+
+@pytest.mark.parametrize("mode", ["chat", "embedding", "image_generation", "realtime"])
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("input_cost_per_video_token", "input"),
+        ("citation_cost_per_token", "input"),
+        ("output_cost_per_video_token", "output"),
+        ("cache_read_input_image_token_cost", "cached_input"),
+    ],
+)
+def test_tokens_that_are_counted_with_text_bill_at_the_dearer_of_the_two(mode: str, key: str, kind: str) -> None:
+    entry = {**ANCHOR, "cache_read_input_token_cost": 1e-7, "mode": mode}
+    text = getattr(priced(**entry).rates("", 1), kind)
+    assert getattr(priced(**entry, **{key: 5e-6}).rates("", 1), kind) == nano(5000)
+    assert getattr(priced(**entry, **{key: 1e-8}).rates("", 1), kind) == text
+
+
+def test_the_dearer_tokens_keep_their_rate_in_a_tier_that_discounts_text_alone() -> None:
+    keys = {**ANCHOR, "output_cost_per_video_token": 3e-5, "output_cost_per_token_batches": 1e-6}
+    assert priced(**keys).rates("batch", 1).output == nano(30000)
+    assert priced(**keys, output_cost_per_video_token_batches=1.5e-5).rates("batch", 1).output == nano(15000)
+    # What costs the same as text follows it into the tier.
+    same = {**ANCHOR, "input_cost_per_video_token": 1e-6, "input_cost_per_token_batches": 0.5e-6}
+    assert priced(**same).rates("batch", 1).input == nano(500)
+
+
+def test_the_dearer_tokens_leave_other_rates_as_they_are() -> None:
+    keys = {"cache_read_input_token_cost": 1e-7, "input_cost_per_token_above_200k_tokens": 2e-6}
+    rates = priced(**ANCHOR, **keys, output_cost_per_video_token=3e-5)
+    assert rates.rates("", 1)[:2] == (nano(1000), nano(30000))
+    assert rates.rates("", 1).image_input == nano(1000)
+    assert rates.rates("", 1).cached_input == nano(100)
+    assert rates.rates("", 200_001).input == nano(2000)
+
+
+def test_an_image_model_has_prices_for_text_and_images_each_way() -> None:
     price = priced(
         input_cost_per_token=5e-6,
-        input_cost_per_image_token=1e-5,
-        output_cost_per_image_token=4e-5,
+        input_cost_per_image_token=8e-6,
+        output_cost_per_token=1e-5,
+        output_cost_per_image_token=3.2e-5,
         mode="image_generation",
     )
-    assert price.rates("", 1)[:2] == (nano(10000), nano(40000))
+    rates = price.rates("", 1)
+    assert (rates.input, rates.image_input) == (nano(5000), nano(8000))
+    assert (rates.output, rates.image_output) == (nano(10000), nano(32000))
+
+
+def test_an_image_model_needs_no_price_for_text() -> None:
+    price = priced(
+        input_cost_per_image_token=8e-6,
+        input_cost_per_image_token_batches=4e-6,
+        output_cost_per_image_token=4.7e-5,
+        output_cost_per_image_token_above_200k_tokens=5e-5,
+        mode="image_generation",
+    )
+    assert price.rates("", 1)[:2] == (nano(8000), nano(47000))
+    assert price.rates("batch", 1)[:2] == (nano(4000), nano(47000))
+    assert price.rates("", 200_001)[:2] == (nano(8000), nano(50000))
+    assert [price.rates(tier, 1).image_input for tier in ("", "batch")] == [nano(8000), nano(4000)]
+    # A price for text, where one is given, is nobody else's.
+    half = priced(input_cost_per_token=5e-6, output_cost_per_image_token=4.7e-5, mode="image_generation").rates("", 1)
+    assert (half.input, half.image_input) == (nano(5000), nano(5000))
+    assert (half.output, half.image_output) == (nano(47000), nano(47000))
+
+
+def test_images_keep_their_rate_in_a_tier_that_discounts_text_alone() -> None:
+    price = priced(**ANCHOR, output_cost_per_image_token=3e-5, output_cost_per_token_batches=1e-6)
+    assert (price.rates("batch", 1).output, price.rates("batch", 1).image_output) == (nano(1000), nano(30000))
+    same = priced(**ANCHOR, input_cost_per_image_token=1e-6, input_cost_per_token_batches=0.5e-6)
+    assert same.rates("batch", 1).image_input == nano(500)
+
+
+def test_fast_mode_multiplies_every_rate_at_every_length() -> None:
+    keys = {
+        "cache_read_input_token_cost": 1e-7,
+        "input_cost_per_token_above_200k_tokens": 3e-6,
+        "provider_specific_entry": {"fast": 2.5, "us": 1.1},
+    }
+    price = priced(**ANCHOR, **keys)
+    assert price.rates("fast", 1)[:2] == (nano(2500), nano(5000))
+    assert price.rates("fast", 1).cached_input == nano(250)
+    assert price.rates("fast", 200_001).input == nano(7500)
+    assert price.rates("", 1).input == nano(1000)
+    # Fast is no service tier: neither a call in a tier that is not listed nor one that names none is billed by it.
+    assert price.rates("warp", 1).input == nano(1000)
+    assert price.possible_rates("", 1).input == nano(1000)
+    assert price.possible_rates("fast", 1).input == nano(2500)
+
+
+def test_a_fast_rate_of_its_own_stands_before_a_multiple() -> None:
+    price = priced(**ANCHOR, input_cost_per_token_fast=7e-6, provider_specific_entry={"fast": 2})
+    assert price.rates("fast", 1).input == nano(7000)
+
+
+def test_a_fee_for_each_request_leaves_a_model_without_a_price() -> None:
+    assert price_of(**ANCHOR, input_cost_per_request=0.005) is None
+    assert price_of(**ANCHOR, input_cost_per_request=0) is not None
+    assert price_of(**ANCHOR, input_cost_per_request=None) is not None
+
+
+def test_why_an_entry_has_no_price_is_said() -> None:
+    entries = {
+        "anchor": ANCHOR,
+        "fee": {**ANCHOR, "input_cost_per_request": 0.005},
+        "pages": {"ocr_cost_per_page": 0.001, "mode": "ocr"},
+        "no input": {"output_cost_per_token": 1e-6},
+        "no output": {"input_cost_per_token": 1e-6},
+        "nothing": {"mode": "chat"},
+    }
+    table = parse_table(json.dumps(entries).encode())
+    assert dict(table.unpriced) == {
+        "fee": "request_fee",
+        "pages": "other_unit",
+        "no input": "no_input_price",
+        "no output": "no_output_price",
+        "nothing": "no_input_price",
+    }
+    assert list(table) == ["anchor"]
+
+
+def test_what_a_price_does_not_have_in_it_is_said() -> None:
+    entries = {
+        "plain": ANCHOR,
+        "image": {**ANCHOR, "input_cost_per_image_token": 9e-6, "output_cost_per_image_token": 3e-5},
+        "cached image": {**ANCHOR, "cache_read_input_image_token_cost": 9e-6},
+        "video": {**ANCHOR, "output_cost_per_video_token": 3e-5},
+        "video as text": {**ANCHOR, "output_cost_per_video_token": 2e-6},
+        "longest life": {**ANCHOR, "cache_creation_input_token_cost_above_12hr": 9e-6},
+        "europe": {**ANCHOR, "regional_processing_uplift_multiplier_eu": 1.1},
+        "endpoint": {**ANCHOR, "regional_endpoint_uplift_multiplier": 1.1},
+        "us": {**ANCHOR, "provider_specific_entry": {"us": 1.1}},
+        "fast": {**ANCHOR, "provider_specific_entry": {"fast": 2}},
+        "no uplift": {**ANCHOR, "regional_endpoint_uplift_multiplier": 1.0},
+        "schema": {**ANCHOR, "provider_specific_entry": {"bedrock_invocation_schema": "titan_v2"}},
+        "night": {**ANCHOR, "off_peak_pricing": {"hours_utc": "16:30-00:30", "input_cost_per_token": 1e-9}},
+    }
+    assert dict(parse_table(json.dumps(entries).encode()).remarks) == {
+        "cached image": ("other_tokens_at_dearest",),
+        "video": ("other_tokens_at_dearest",),
+        "europe": ("regional_uplift",),
+        "endpoint": ("regional_uplift",),
+        "us": ("regional_uplift",),
+        "night": ("off_peak_discount",),
+    }
 
 
 def test_a_web_search_costs_what_the_dearest_context_size_does() -> None:
@@ -275,6 +466,14 @@ def test_a_model_that_stands_twice_is_read_as_litellm_reads_it() -> None:
         ({"search_context_cost_per_query": 0.01}, '"search_context_cost_per_query" must be an object'),
         ({"search_context_cost_per_query": {"low": "x"}}, '"search_context_cost_per_query" must be a number'),
         ({"tiered_pricing": {}}, '"tiered_pricing" must be a list'),
+        ({"input_cost_per_image_token_batches": "1"}, '"input_cost_per_image_token_batches" must be a number'),
+        ({"provider_specific_entry": {"fast": "2"}}, '"fast" in "provider_specific_entry" must be a number'),
+        ({"provider_specific_entry": {"fast": -2}}, '"fast" in "provider_specific_entry" must be zero or more'),
+        ({"provider_specific_entry": {"fast": 1001}}, '"fast" in "provider_specific_entry" must be at most 1000, not'),
+        (
+            {"output_cost_per_token": 1, "provider_specific_entry": {"fast": 10}},
+            '"fast" in "provider_specific_entry" makes a rate that is too high',
+        ),
         ({"tiered_pricing": [3]}, '"tiered_pricing" must list objects, not 3'),
         ({"tiered_pricing": [{"range": 3}]}, '"range" must be a list of two token counts'),
         ({"tiered_pricing": [{"range": [-1, 3]}]}, '"range" must be zero or more'),

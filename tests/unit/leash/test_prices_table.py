@@ -81,6 +81,55 @@ def test_a_providers_prefix_finds_its_own_entry_only() -> None:
     assert table.get("") is None
 
 
+def test_the_name_of_the_entry_that_prices_a_model() -> None:
+    table = litellm({"xai/grok": ("xai", 1e-6), "gpt": ("openai", 2e-6)})
+    names = {model: table.name_of(model) for model in ("xai/grok", "grok", "openai/gpt", "azure/gpt", "none", "")}
+    assert names == {
+        "xai/grok": "xai/grok",
+        "grok": "xai/grok",
+        "openai/gpt": "gpt",
+        "azure/gpt": None,
+        "none": None,
+        "": None,
+    }
+    assert list(table) == ["xai/grok", "gpt"]
+    assert table.given("gpt").provider == "openai"
+    with pytest.raises(KeyError):
+        table.given("grok")
+
+
+def test_a_stored_table_keeps_prices_alone() -> None:
+    entry = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "off_peak_pricing": {}}
+    table = parse_table(json.dumps({"m": entry, "n": {"output_cost_per_image": 1}}).encode())
+    assert table.format_name == "litellm"
+    assert (list(table.unpriced), list(table.remarks)) == (["n"], ["m"])
+    again = PriceTable.from_plain(table.to_plain())
+    assert (dict(again.unpriced), dict(again.remarks), again.format_name) == ({}, {}, "litellm")
+
+
+def test_a_table_with_longer_inputs_is_stored_as_before() -> None:
+    table = own(m={"input": 1, "output": 2, "above": {"1000": {"input": 3}}, "tiers": {"b": {"above": {"9": {}}}}})
+    plain = table.to_plain()
+    assert plain["version"] == 1
+    assert plain["models"]["m"][-1] == {
+        "": [[0, [10**12, 2 * 10**12, *[None] * 9]], [1000, [3 * 10**12, *[None] * 10]]],
+        "b": [[0, [None] * 11], [9, [None] * 11]],
+    }
+    again = PriceTable.from_plain(msgspec.msgpack.decode(msgspec.msgpack.encode(plain)))
+    assert again.get("m") == table.get("m")
+
+
+def test_a_table_that_was_stored_before_images_had_rates_is_read_as_one_that_omits_them() -> None:
+    rates = {"input": 1, "output": 2, "audio_output": 9}
+    table = own(m={**rates, "above": {"1000": {"input": 3}}, "tiers": {"batch": {"output": 1}}})
+    plain = table.to_plain()
+    *others, schedules = plain["models"]["m"]
+    shorter = {tier: [[above, rates[:9]] for above, rates in schedule] for tier, schedule in schedules.items()}
+    again = PriceTable.from_plain({**plain, "models": {"m": [*others, shorter]}})
+    assert again.get("m") == table.get("m")
+    assert again.given("m") == table.given("m")
+
+
 def test_a_stored_table_prices_as_the_parsed_one() -> None:
     table = parse_table(
         json.dumps(

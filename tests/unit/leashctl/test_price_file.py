@@ -64,7 +64,7 @@ def test_check_counts_models(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     path.write_text(TABLE)
     result = invoke("check", path, home=tmp_path)
-    assert (result.exit_code, result.output) == (0, f"{path} prices 1 model\n")
+    assert (result.exit_code, result.output.splitlines()[0]) == (0, f"{path} prices 1 model")
 
 
 def test_check_of_a_bad_file_is_a_usage_error(tmp_path: Path) -> None:

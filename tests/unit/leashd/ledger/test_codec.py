@@ -110,6 +110,26 @@ def test_an_entry_of_an_earlier_release_is_read_with_the_defaults_of_what_was_ad
     assert codec.decode_entry(1, shorter) == Entry(seq=1, at_ns=5, event=events.Stopped(reason=Reason.STALL))
 
 
+def test_a_usage_that_was_written_before_images_were_told_apart_is_read_without_them() -> None:
+    call, counts = bytes(16), [10, 20, *[0] * 10, "flex"]
+    shorter = bytes((codec.ENTRY_VERSION,)) + msgspec.msgpack.encode([6, 5, call, "m", 7, 6, counts])
+    read = Usage(input_tokens=10, output_tokens=20, service_tier="flex")
+
+    entry = codec.decode_entry(1, shorter)
+    assert entry.event == events.Abandoned(call=call, model="m", held_nanodollars=7, kept_nanodollars=6, known=read)
+    assert codec.encode_entry(entry) == shorter
+
+
+def test_a_usages_fields_keep_their_places() -> None:
+    assert [field.name for field in fields(Usage)] == [
+        *("input_tokens", "output_tokens", "cached_input_tokens"),
+        *("cache_write_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens"),
+        *("audio_input_tokens", "audio_output_tokens", "reasoning_tokens"),
+        *("web_search_requests", "web_fetch_requests", "other_tool_requests", "service_tier"),
+        *("image_input_tokens", "image_output_tokens"),
+    ]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -204,4 +224,9 @@ def test_a_call_keeps_its_state() -> None:
         call=bytes(16), run="r", session=bytes(8), model="m", prices=b"", held_nanodollars=1, basis=Basis.REMAINDER,
         reserved_at_ns=1, reserved_seq=1, state=CallState.UNRESOLVED, known=Usage(input_tokens=1),
     )  # fmt: skip
-    assert codec.decode_call(codec.encode_record(call)) == call
+    encoded = codec.encode_record(call)
+    assert codec.decode_call(encoded) == call
+
+    before = msgspec.msgpack.decode(encoded)
+    del before["known"]["image_input_tokens"], before["known"]["image_output_tokens"]
+    assert codec.decode_call(msgspec.msgpack.encode(before)) == call
