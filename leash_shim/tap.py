@@ -6,18 +6,17 @@ provider for a usage chunk that the agent did not ask for.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leash_shim import headers
-from leash_shim.meter import decoder
+from leash_shim.meter import decoder, is_event_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from leash.usage import Usage
     from leash_shim.meter import Decoder, Meter, Metered, RequestFacts, VisibleFilter, WireFormat
-
-_EVENT_STREAM = "text/event-stream"
 
 # From here on an answer is an error, which bills nothing and has nothing to read.
 _FIRST_ERROR_STATUS = 400
@@ -60,11 +59,24 @@ class Tap:
                 tail = self._visible.feed(plain)
         if self._visible is not None:
             tail += self._visible.finish()
-        return tail, self._meter.finish()
+        metered = self._meter.finish()
+        if self._decoder is not None and self._decoder.broken and metered.usage is not None:
+            # What was read before the rest could not be decoded is the least that it came to.
+            metered = replace(metered, broken_off=True)
+        return tail, metered
 
     def peek(self) -> Usage | None:
         """What the provider has reported so far; None for nothing yet."""
         return None if self._meter is None else self._meter.peek()
+
+
+def takes_events(answer_headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Whether an event of leash's own can stand in an answer: a stream of events in plain text, of no set length."""
+    return (
+        is_event_stream(headers.first(answer_headers, b"content-type"))
+        and headers.joined(answer_headers, b"content-encoding") in ("", "identity")
+        and not headers.first(answer_headers, b"content-length")
+    )
 
 
 def tap_for(
@@ -83,7 +95,7 @@ def tap_for(
     if encoding and decode is None:
         return Tap()
     content_type = headers.first(answer_headers, b"content-type")
-    streams = content_type.partition(";")[0].strip().lower() == _EVENT_STREAM
+    streams = is_event_stream(content_type)
     return Tap(
         meter=wire_format.meter(content_type=content_type, facts=facts),
         decode=decode,

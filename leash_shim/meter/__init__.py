@@ -6,11 +6,13 @@ what it keeps is bounded.
 
 from __future__ import annotations
 
+from leash_shim.meter.bodies import is_event_stream
 from leash_shim.meter.decoding import Decoder, decoder
 from leash_shim.meter.route import Route, RouteKind, route
-from leash_shim.meter.wire import Meter, Metered, Prepared, RequestFacts, VisibleFilter, WireFormat
+from leash_shim.meter.wire import Asked, Meter, Metered, Prepared, RequestFacts, VisibleFilter, WireFormat
 
 __all__ = [
+    "Asked",
     "Decoder",
     "Meter",
     "Metered",
@@ -21,5 +23,6 @@ __all__ = [
     "VisibleFilter",
     "WireFormat",
     "decoder",
+    "is_event_stream",
     "route",
 ]

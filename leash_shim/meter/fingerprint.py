@@ -121,6 +121,12 @@ class Fingerprint:
             for each in self._calls.values():
                 each.flatten()
 
+    def add_json_call(self, choice: int, call: int, name: object, arguments: object) -> None:
+        """The same with a name and arguments as JSON has them: a piece of text, or the whole value itself."""
+        if arguments is not None and not isinstance(arguments, str):
+            arguments = json_text.canonical(arguments)
+        self.add_call(choice, call, name=json_text.text(name), arguments=arguments or "")
+
     def digest(self) -> bytes:
         """Eight bytes, or none for a reply with neither text nor a tool call."""
         parts = [
@@ -146,7 +152,12 @@ def _hashed(text: str) -> blake2b:
 
 
 def _canonical(arguments: str) -> str:
-    """Arguments in JSON with sorted keys and no white space; other arguments with collapsed white space."""
+    """Arguments in JSON with sorted keys and no white space; other arguments with collapsed white space.
+
+    A call without arguments has an empty object in one telling, and nothing in another.
+    """
     value = json_text.parse(arguments.encode("utf-8", "surrogatepass"))
+    if value == {}:
+        return ""
     collapsed = " ".join(arguments.split())
     return collapsed if value is None else json_text.canonical(value) or collapsed

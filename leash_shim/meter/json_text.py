@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import msgspec
 
@@ -18,6 +20,8 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 class _AnyObject(msgspec.Struct):
     """An object of whatever members: the parser only checks them."""
 
+
+_NOTHING: Mapping[str, object] = {}
 
 _object_decoder = msgspec.json.Decoder(_AnyObject)
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -45,13 +49,22 @@ class Member:
 
 
 def parse(text: bytes | bytearray) -> object:
-    """The value of a JSON text, or None. NaN and infinities are taken, since Python's own writer sends them."""
+    """The value of a JSON text, or None. NaN and infinities are taken, since Python's own writer sends them.
+
+    Bytes that are no UTF-8 read as the replacement character, as they do in JavaScript's clients.
+    """
     try:
         return msgspec.json.decode(text)
     except _UNREADABLE:
         pass
     try:
         return json.loads(text)
+    except UnicodeDecodeError:
+        pass
+    except _UNREADABLE:
+        return None
+    try:
+        return json.loads(text.decode("utf-8", "replace"))
     except _UNREADABLE:
         return None
 
@@ -66,7 +79,7 @@ def is_object(text: bytes) -> bool:
     try:
         _object_decoder.decode(text)
     except _UNREADABLE:
-        return _understood(text)[1] is not None
+        return isinstance(parse(text), dict)
     return True
 
 
@@ -104,11 +117,45 @@ def canonical(value: object) -> str:
         return ""
 
 
+def mapping(value: object) -> Mapping[str, object]:
+    """A JSON object's members, and none for any other value."""
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else _NOTHING
+
+
+def elements(value: object) -> list[object]:
+    """A JSON array's elements, and none for any other value."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: object) -> str:
+    """A string, and an empty one for any other value."""
+    return value if isinstance(value, str) else ""
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is a number, true, false or null, and so can refer to nothing."""
+    return value is None or isinstance(value, (bool, int, float))
+
+
 def count(value: object) -> int | None:
     """A number of tokens or requests: an integer from 0 to 2^53, or None for anything else."""
     if type(value) is int and 0 <= value <= LARGEST_NUMBER:
         return value
     return None
+
+
+def first_count(*values: object) -> int:
+    """The first readable count, or zero."""
+    return next((number for value in values if (number := count(value)) is not None), 0)
+
+
+def whole(value: object) -> int | None:
+    """A positive whole number, also where a lenient provider would take it as 100.0 or "100"."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return count(value) or None
 
 
 def name(value: object) -> str:

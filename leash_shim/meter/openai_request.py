@@ -7,13 +7,17 @@ Source: https://platform.openai.com/docs/api-reference/chat/create, and the vend
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from leash_shim.meter import json_text
 from leash_shim.meter.wire import RequestFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from leash_shim.meter.wire import Asked
 
 # A token stands for at least one byte of text, JSON spells a text in no fewer bytes than it has, and the template's
 # own tokens for a message (three to five) are fewer than the bytes of its braces and keys. What comes on top is what
@@ -32,8 +36,8 @@ _INLINE = frozenset(
     reasoning_format reasoning_split stop_token_ids structured_outputs thinking transforms""".split()  # noqa: SIM905 - a line for each says no more
 )
 
-# Parameters that let the provider search or run something: OpenAI's, then OpenRouter's, xAI's, Alibaba's, Cohere's.
-_SERVER_TOOLS = ("web_search_options", "plugins", "search_parameters", "enable_search", "connectors")
+# Parameters that let the provider search or run something: OpenRouter's, xAI's, Alibaba's, Cohere's.
+_SERVER_TOOLS = ("plugins", "search_parameters", "enable_search", "connectors")
 _UNSET = (b"null", b"false", b"[]")
 
 # Members of a message that are inline text, or tell nothing to the model. ``audio`` names a stored answer.
@@ -45,26 +49,42 @@ _TEXT_PARTS = ("text", "refusal")
 _CLIENT_TOOLS = ("function", "custom")
 _SCALARS = (b"t", b"f", b"n", b"-", *(b"%d" % digit for digit in range(10)))
 
-# More choices than any provider gives; keeps the product with a price within 64 bits.
-_MAX_CHOICES = 1 << 16
+# More choices or prompts than any provider takes; keeps the product with a price within 64 bits.
+MAX_CHOICES = 1 << 16
+
+# Azure's older paths name the deployment, and what the body says of the model is not looked at.
+_DEPLOYMENT = re.compile(r"/openai/deployments/([^/]+)/", re.IGNORECASE)
 
 
-def read_request(body: bytes) -> RequestFacts:
-    """The facts of a request's body; no model and no bounds where it is no JSON object."""
-    members = json_text.read_members(body)
+def requested_model(asked: Asked, in_body: object, *, stand_ins: object = None) -> str:
+    """The model that a request names: Azure's deployment in the path, or else the one in the body.
+
+    With ``stand_ins`` (OpenRouter's ``models``) any of them may answer, so that none is named before one has.
+    """
+    deployment = _DEPLOYMENT.search(asked.path)
+    if deployment:
+        return json_text.name(unquote(deployment[1]))
+    return "" if stand_ins else json_text.name(in_body)
+
+
+def read_request(asked: Asked) -> RequestFacts:
+    """The facts of a request; no bounds where its body is no JSON object."""
+    members = json_text.read_members(asked.body)
     if members is None:
-        return RequestFacts()
+        return RequestFacts(model=requested_model(asked, ""))
     web_search = members.get("web_search_options", b"null") != b"null"
-    server_tools = _has_server_tools(members)
+    other_tools = _has_other_tools(members)
+    server_tools = web_search or other_tools
     inline = not server_tools and _is_inline(members)
     return RequestFacts(
-        model=json_text.name(_value(members, "model")),
+        model=requested_model(asked, _value(members, "model"), stand_ins=_value(members, "models")),
         stream=members.get("stream") == b"true",
-        input_bound_tokens=len(body) + PROVIDER_PROMPT_TOKENS if inline else None,
+        input_bound_tokens=len(asked.body) + PROVIDER_PROMPT_TOKENS if inline else None,
         output_bound_tokens=_output_bound(members),
-        choices=min(_whole(_value(members, "n")) or 1, _MAX_CHOICES),
+        choices=min(json_text.whole(_value(members, "n")) or 1, MAX_CHOICES),
         server_tools=server_tools,
         web_search=web_search,
+        other_tools=other_tools,
         service_tier=json_text.name(_value(members, "service_tier")),
     )
 
@@ -75,7 +95,7 @@ def _output_bound(members: Mapping[str, bytes]) -> int | None:
     With both maxima the larger counts, since a vendor may know either. A prediction's rejected tokens are billed as
     output, on top; they are no more than its bytes.
     """
-    maxima = [_whole(_value(members, name)) for name in ("max_completion_tokens", "max_tokens")]
+    maxima = [json_text.whole(_value(members, name)) for name in ("max_completion_tokens", "max_tokens")]
     known = [maximum for maximum in maxima if maximum is not None]
     if not known:
         return None
@@ -83,7 +103,8 @@ def _output_bound(members: Mapping[str, bytes]) -> int | None:
     return max(known) + (0 if prediction == b"null" else len(prediction))
 
 
-def _has_server_tools(members: Mapping[str, bytes]) -> bool:
+def _has_other_tools(members: Mapping[str, bytes]) -> bool:
+    """Whether there are server-side tools other than OpenAI's web search."""
     if any(members.get(name, b"null") not in _UNSET for name in _SERVER_TOOLS):
         return True
     tools = _value(members, "tools")
@@ -115,12 +136,3 @@ def _is_inline_message(message: object) -> bool:
 
 def _value(members: Mapping[str, bytes], name: str) -> object:
     return json_text.parse(members[name]) if name in members else None
-
-
-def _whole(value: object) -> int | None:
-    """A positive whole number, also where a lenient provider would take it as 100.0 or "100"."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return json_text.count(value) or None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from leash_shim.meter.openai_chat import OPENAI_CHAT
+from leash_shim.meter.endpoints import FREE_POST, METERED, SOCKET, UNKNOWN, UNMETERABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,44 +31,22 @@ class RouteKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What becomes of a request, in which format, and whose it is: openai, anthropic, gemini or ollama."""
+    """What becomes of a request, in which format, and whose it is: openai, anthropic, gemini or ollama.
+
+    ``why`` says of one that cannot be metered why that is so and what to do, without a full stop.
+    """
 
     kind: RouteKind
     format: WireFormat | None
     provider: str
+    why: str = ""
 
-
-# A metered endpoint is a POST to a path with this end, whatever comes before it: /v1, /openai/v1, a proxy's own
-# prefix, an Azure deployment. A format that follows adds its line.
-_METERED: tuple[tuple[re.Pattern[str], WireFormat, str], ...] = (
-    (re.compile(r"/chat/completions\Z"), OPENAI_CHAT, "openai"),
-)
-
-# Free POSTs stand at the root, or right after a version or a provider's name. So an end such as /files below another
-# resource (a vector store, which bills for what is put into it) does not count.
-_ROOT = r"(?:\A|/(?:v\d+[a-z0-9]*|openai|anthropic|gemini|google|ollama))"
-_FREE_POST = re.compile(
-    _ROOT
-    + r"""(?:
-      /messages/count_tokens                    # Anthropic
-    | /models/[^/]+:countTokens                 # Gemini
-    | /responses/input_tokens                   # OpenAI
-    | /moderations
-    | /files                                    # OpenAI, Anthropic, Gemini: uploads
-    | /uploads(?:/[^/]+(?:/(?:parts|complete|cancel))?)?  # OpenAI: a file in parts
-    | /api/show                                 # Ollama: one model of the list
-    )\Z""",
-    re.VERBOSE,
-)
 
 # Only reads, and deletions, which no provider bills for.
 _FREE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE"))
 
 # Some servers carry out the method that such a header names instead.
 _METHOD_OVERRIDES = frozenset((b"x-http-method-override", b"x-http-method", b"x-method-override"))
-
-# What a GET opens as a WebSocket and then generates through: OpenAI's realtime, live and responses, Gemini's live.
-_SOCKET = re.compile(r"/(?:realtime|live|responses)\Z|/ws/|BidiGenerateContent")
 
 _PROVIDERS: tuple[tuple[re.Pattern[str], str], ...] = (
     # Named in the path, as proxies do, and Gemini and Anthropic for their OpenAI-like endpoints.
@@ -87,8 +65,11 @@ _DEFAULT_PROVIDER = "openai"
 
 # Anything but visible ASCII; a query or fragment, which some clients cut off; a backslash, which some servers turn.
 _BAD_CHARACTER = re.compile(r"[^\x21-\x7e]|[?#\\]")
-# An escape that is none, or that stands, however often it is escaped, for a slash, dot, backslash or control character.
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%(?:25)*(?:2[EFef]|5[Cc]|[01][0-9A-Fa-f]|7[Ff])")
+# An escape that is none, or that stands, however often it is escaped, for a slash, dot, backslash or control character;
+# or for a character that nobody needs to escape (RFC 3986 section 2.3), with which a word could hide from the formats.
+_BAD_ESCAPE = re.compile(
+    r"%(?![0-9A-Fa-f]{2})|%(?:25)*(?:2[DEFdef]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
+)
 # Empty and dot segments, with or without parameters, which some servers cut off first.
 _BAD_SEGMENT = re.compile(r"/(?:\.{0,2};[^/]*|\.{1,2})(?:/|\Z)|//")
 
@@ -104,14 +85,17 @@ def route(method: str, path: str, header_names: Collection[bytes] = ()) -> Route
     # One slash at the end changes nothing for the servers that take it, and is an error for the others.
     path = path.removesuffix("/")
     if method == "POST":
-        for pattern, wire_format, provider in _METERED:
+        for pattern, wire_format, provider in METERED:
             if pattern.search(path):
                 return Route(RouteKind.METERED, wire_format, provider)
-        free = _FREE_POST.search(path) is not None
+        free = FREE_POST.search(path) is not None
     else:
-        free = method in _FREE_METHODS and (method != "GET" or _SOCKET.search(path) is None)
-    free = free and _METHOD_OVERRIDES.isdisjoint(header_names)
-    return Route(RouteKind.FREE if free else RouteKind.UNMETERABLE, None, _provider(path, header_names))
+        free = method in _FREE_METHODS and (method != "GET" or SOCKET.search(path) is None)
+    provider = _provider(path, header_names)
+    if free and _METHOD_OVERRIDES.isdisjoint(header_names):
+        return Route(RouteKind.FREE, None, provider)
+    why = next((sentence for pattern, sentence in UNMETERABLE if pattern.search(path)), UNKNOWN)
+    return Route(RouteKind.UNMETERABLE, None, provider, why)
 
 
 def _is_bad(path: str) -> bool:

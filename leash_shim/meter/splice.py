@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 
 from leash_shim.meter import json_text
+from leash_shim.meter.wire import Prepared
 
 _OPTION = b'"include_usage":true'
 
@@ -22,6 +23,12 @@ _OPTION = b'"include_usage":true'
 _PLAIN = rb'"[^"\\]*":(?:"[^"\\]*"|[^"\\{}\[\],:\s]+)'
 _NULL_MEMBER = b',"usage":null'
 _NULL_AT_END = re.compile(_NULL_MEMBER + rb"((?:," + _PLAIN + rb")*\})\Z")
+
+
+def prepare(body: bytes, *, inject: bool) -> Prepared:
+    """The body with the option set where a stream would come without its usage, and whether it was."""
+    spliced = splice_include_usage(body) if inject else None
+    return Prepared(body, False) if spliced is None else Prepared(spliced, True)
 
 
 def splice_include_usage(body: bytes) -> bytes | None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 # A megabyte holds some 250,000 tokens of text or a minute of audio; providers send a few hundred bytes at a time.
 MAX_LINE_BYTES = 1 << 20
 MAX_EVENT_BYTES = 1 << 20
+
+# How much is cut into lines at once. A piece of a compressed answer may be decoded into megabytes, and ten million tiny
+# lines are half a gigabyte of objects.
+_STEP_BYTES = 1 << 16
 
 # What a line costs beside its bytes while it waits for the others of its event.
 _LINE_OVERHEAD_BYTES = 64
@@ -38,11 +42,13 @@ class LineSplitter:
         """Whether it stands between two lines."""
         return not self._partial and not self._overlong
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that ``data`` completes."""
+        for start in range(0, len(data), _STEP_BYTES):
+            yield from self._split(data[start : start + _STEP_BYTES])
+
+    def _split(self, data: bytes) -> list[bytes]:
         lines = data.splitlines(keepends=True)
-        if not lines:
-            return lines
         if self._partial:
             self._partial += lines[0]
             if lines[0][-1] not in b"\r\n" and len(self._partial) <= self._max_bytes:
@@ -70,8 +76,15 @@ class LineSplitter:
 
 def line_field(line: bytes) -> tuple[bytes, bytes]:
     """The field name and value of a line; a comment has an empty name."""
-    name, _, value = line.rstrip(b"\r\n").partition(b":")
-    return name, value.removeprefix(b" ")
+    # A line may have megabytes, which are copied once.
+    end = len(line)
+    while end and line[end - 1] in b"\r\n":
+        end -= 1
+    colon = line.find(b":", 0, end)
+    if colon < 0:
+        return line[:end], b""
+    start = colon + 2 if line.startswith(b" ", colon + 1) else colon + 1
+    return line[:colon], line[start:end]
 
 
 class EventReader:
@@ -79,14 +92,16 @@ class EventReader:
 
     ``read(data, event)`` is told the data and the event type, and answers whether it could make something of it. Some
     servers end an event with one line ending instead of two: where a first data line stands by itself it is an event,
-    and where it does not it belongs together with the lines that follow, as the standard says.
+    and where it does not it belongs together with the lines that follow, as the standard says. An event of more than
+    ``max_bytes`` is passed over.
     """
 
-    __slots__ = ("_data", "_event", "_overlong", "_read", "_size", "_splitter", "_was_cr")
+    __slots__ = ("_data", "_event", "_max_bytes", "_overlong", "_read", "_size", "_splitter", "_was_cr")
 
-    def __init__(self, read: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(self, read: Callable[[bytes, bytes], bool], *, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._read = read
-        self._splitter = LineSplitter()
+        self._max_bytes = max_bytes
+        self._splitter = LineSplitter(max_bytes)
         self._data: list[bytes] = []
         self._size = 0
         self._event = b""
@@ -107,7 +122,7 @@ class EventReader:
         was_cr, self._was_cr = self._was_cr, line.endswith(b"\r")
         if was_cr and line == b"\n":
             return
-        if self._overlong or len(line) > MAX_LINE_BYTES:
+        if self._overlong or len(line) > self._max_bytes:
             self._overlong = not line.endswith((b"\n", b"\r"))
             self._spoil()
         elif line.startswith(b"data"):
@@ -125,7 +140,7 @@ class EventReader:
             self._data.clear()
             self._size = 0
         self._size += len(value) + _LINE_OVERHEAD_BYTES
-        if self._size > MAX_EVENT_BYTES:
+        if self._size > self._max_bytes:
             self._spoil()
         else:
             self._data.append(value)
@@ -133,7 +148,7 @@ class EventReader:
     def _spoil(self) -> None:
         """Gives up the event until its end: what is too long costs its event."""
         self._data.clear()
-        self._size = MAX_EVENT_BYTES
+        self._size = self._max_bytes
 
     def _dispatch(self) -> None:
         if self._data:

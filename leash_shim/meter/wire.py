@@ -13,13 +13,28 @@ if TYPE_CHECKING:
     from leash.usage import Usage
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as a format reads it: its raw path without the query, its Content-Type, and its body.
+
+    The body has no content encoding.
+    """
+
+    body: bytes
+    path: str = ""
+    content_type: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
     """What a request says about the call that it opens; every bound is an upper one, in tokens.
 
     ``input_bound_tokens`` is None where the prompt is not wholly inline text, and ``output_bound_tokens`` where the
-    request sets no maximum. ``server_tools``: the request offers tools that the provider runs; ``web_search``: its
-    own web search is one of them. A body that cannot be read has an empty model and no bounds.
+    request sets no maximum. ``choices`` is how many answers are generated, ``prompts`` how many prompts there are,
+    each of which may fill the context. ``server_tools``: the request offers something that the provider runs or bills
+    beside the tokens; ``web_search``: its own web search is one of them; ``other_tools``: one that bills by the
+    request, and that no price table can name. ``unmeterable`` says why this request, unlike others of its endpoint,
+    will have no usage on the wire; empty where it will. A body that cannot be read has an empty model and no bounds.
     """
 
     model: str = ""
@@ -27,9 +42,12 @@ class RequestFacts:
     input_bound_tokens: int | None = None
     output_bound_tokens: int | None = None
     choices: int = 1
+    prompts: int = 1
     server_tools: bool = False
     web_search: bool = False
+    other_tools: bool = False
     service_tier: str = ""
+    unmeterable: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +63,15 @@ class Metered:
     """What an answer came to.
 
     ``usage`` is None where none was readable; ``model`` is as the answer names it, or empty; ``fingerprint`` has
-    eight bytes, or none where the reply has neither text nor a tool call.
+    eight bytes, or none where the reply has neither text nor a tool call. ``broken_off``: the answer tells an error
+    where its usage should stand, or has no end though its format marks one, so that ``usage`` is the least that it
+    came to.
     """
 
     usage: Usage | None = None
     model: str = ""
     fingerprint: bytes = b""
+    broken_off: bool = False
 
 
 class Meter(Protocol):
@@ -89,8 +110,13 @@ class WireFormat(Protocol):
         """The name in the contract with the daemon, such as ``openai_chat``."""
         ...
 
-    def read_request(self, body: bytes) -> RequestFacts:
-        """The facts of a request's body, which has no content encoding."""
+    @property
+    def tells_failure(self) -> bool:
+        """Whether its clients take a stream that just ends for a fault of the network, unless an event says more."""
+        ...
+
+    def read_request(self, asked: Asked) -> RequestFacts:
+        """The facts of a request."""
         ...
 
     def prepare(self, body: bytes, *, inject: bool) -> Prepared:
@@ -104,6 +130,6 @@ class WireFormat(Protocol):
         """
         ...
 
-    def visible_filter(self) -> VisibleFilter:
+    def visible_filter(self) -> VisibleFilter | None:
         """A filter for the event stream that answers a request whose ``Prepared.hides_usage_chunk`` is true."""
         ...

@@ -94,3 +94,14 @@ def test_peek_knows_what_has_come() -> None:
     known = tapped.peek()
     assert known is not None
     assert known.output_tokens == 5
+
+
+def test_what_was_read_before_a_decoder_gave_up_is_the_least_that_it_came_to() -> None:
+    running = TEXT + USAGE_CHUNK
+    tapped = tap(SSE, (b"content-encoding", b"gzip"))
+    tapped.feed(gzip.compress(running))
+    tapped.feed(gzip.compress(running)[:10] + b"\xff" * 60)
+    _, metered = tapped.finish()
+    assert metered is not None
+    assert metered.usage is not None
+    assert metered.broken_off

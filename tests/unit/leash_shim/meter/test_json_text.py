@@ -128,3 +128,21 @@ def test_megabytes_of_nonsense_take_little_time(unit: bytes) -> None:
     json_text.locate_members(text)
     json_text.parse(text)
     assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'{"a":"\xff","b":1}', {"a": "\ufffd", "b": 1}),
+        (b'{"a":"\xf0\x9f","b":1}', {"a": "\ufffd", "b": 1}),
+        (b'{"a\xc3":[NaN]}', {"a\ufffd": [pytest.approx(math.nan, nan_ok=True)]}),
+        (b"\xff", None),
+        (b'{"a":"\xff"', None),
+        (b"\x00{", None),
+        (b"\xff\xfe{", None),
+        (b"[" * 100_000 + b"\xff", None),
+    ],
+)
+def test_bytes_that_are_no_text_cost_themselves(text: bytes, value: object) -> None:
+    assert json_text.parse(text) == value
+    assert json_text.parse(bytearray(text)) == value

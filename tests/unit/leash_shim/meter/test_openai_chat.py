@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from leash.usage import Usage
 from leash_shim.meter import Metered, RequestFacts
-from leash_shim.meter.openai_chat import MAX_JSON_BYTES, OPENAI_CHAT
+from leash_shim.meter.bodies import MAX_JSON_BYTES
+from leash_shim.meter.openai_chat import OPENAI_CHAT
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 READ = Usage(input_tokens=9, output_tokens=3)

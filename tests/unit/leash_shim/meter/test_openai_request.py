@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leash_shim.meter import RequestFacts
+from leash_shim.meter import Asked, RequestFacts
 from leash_shim.meter.openai_request import PROVIDER_PROMPT_TOKENS, read_request
 
 MESSAGES = [{"role": "user", "content": "hello"}]
 
 
 def facts_of(**fields: Any) -> RequestFacts:
-    return read_request(json.dumps({"model": "gpt-4o", "messages": MESSAGES, **fields}).encode())
+    return read_request(Asked(json.dumps({"model": "gpt-4o", "messages": MESSAGES, **fields}).encode()))
 
 
 def is_bounded(**fields: Any) -> bool:
@@ -52,7 +52,7 @@ def test_an_ordinary_request() -> None:
             "enable_thinking": False,
         }
     ).encode()
-    assert read_request(body) == RequestFacts(
+    assert read_request(Asked(body)) == RequestFacts(
         model="gpt-4o",
         stream=True,
         input_bound_tokens=len(body) + PROVIDER_PROMPT_TOKENS,
@@ -68,11 +68,11 @@ def test_an_ordinary_request() -> None:
     "body", [b"", b"{", b"null", b"[]", b"7", b"\xff\xfe", b'{"model":', b'{"a":' + b"[" * 100_000, b"--boundary\r\n"]
 )
 def test_an_unreadable_body_has_no_model_and_no_bounds(body: bytes) -> None:
-    assert read_request(body) == RequestFacts()
+    assert read_request(Asked(body)) == RequestFacts()
 
 
 def test_a_request_without_model_or_messages_is_read_all_the_same() -> None:
-    assert read_request(b'{"stream":true,"max_tokens":7}') == RequestFacts(stream=True, output_bound_tokens=7)
+    assert read_request(Asked(b'{"stream":true,"max_tokens":7}')) == RequestFacts(stream=True, output_bound_tokens=7)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,9 @@ def test_a_model_name_that_cannot_be_shown_is_none() -> None:
 
 
 def test_half_an_emoji_in_the_prompt_hides_nothing() -> None:
-    facts = read_request(b'{"model":"gpt-4o","messages":[{"role":"user","content":"cut \\ud83d"}],"max_tokens":5}')
+    facts = read_request(
+        Asked(b'{"model":"gpt-4o","messages":[{"role":"user","content":"cut \\ud83d"}],"max_tokens":5}')
+    )
     assert (facts.model, facts.output_bound_tokens) == ("gpt-4o", 5)
     assert facts.input_bound_tokens is not None
 
@@ -214,6 +216,26 @@ def test_half_an_emoji_in_the_prompt_hides_nothing() -> None:
     ).map(lambda fields: json.dumps(fields).encode())
 )
 def test_nothing_raises(body: bytes) -> None:
-    facts = read_request(body)
+    facts = read_request(Asked(body))
     assert facts.choices >= 1
     assert facts.input_bound_tokens is None or facts.input_bound_tokens >= len(body)
+
+
+@pytest.mark.parametrize(
+    "path", ["/openai/deployments/dear/chat/completions", "/openai/Deployments/dear/chat/completions"]
+)
+def test_azures_deployment_is_the_model_whatever_the_body_says(path: str) -> None:
+    assert read_request(Asked(b'{"model":"cheap","messages":[]}', path)).model == "dear"
+    assert read_request(Asked(b"", path)).model == "dear"
+
+
+def test_where_another_model_may_answer_none_is_named() -> None:
+    assert facts_of(models=["cheap", "dear"]).model == ""
+    assert facts_of(models=[]).model == "gpt-4o"
+
+
+def test_a_web_search_hides_no_other_tool() -> None:
+    facts = facts_of(web_search_options={}, tools=[{"type": "code_interpreter"}])
+    assert (facts.server_tools, facts.web_search, facts.other_tools) == (True, True, True)
+    facts = facts_of(web_search_options={})
+    assert (facts.server_tools, facts.web_search, facts.other_tools) == (True, True, False)

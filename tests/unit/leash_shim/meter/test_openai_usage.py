@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leash.usage import Usage
 from leash_shim.meter import RequestFacts
-from leash_shim.meter.openai_usage import read_usage
+from leash_shim.meter.openai_usage import read_input_output, read_usage
 
 
 def read(block: object, *, tier: object = None, **facts: Any) -> Usage | None:
@@ -23,10 +23,17 @@ def test_every_field_of_openai_is_read() -> None:
         "prompt_tokens": 100,
         "completion_tokens": 50,
         "total_tokens": 150,
-        "prompt_tokens_details": {"cached_tokens": 40, "audio_tokens": 7, "cache_write_tokens": 9},
+        "prompt_tokens_details": {
+            "cached_tokens": 40,
+            "audio_tokens": 7,
+            "cache_write_tokens": 9,
+            "image_tokens": 8,
+            "text_tokens": 85,
+        },
         "completion_tokens_details": {
             "reasoning_tokens": 30,
             "audio_tokens": 5,
+            "image_tokens": 6,
             "accepted_prediction_tokens": 1,
             "rejected_prediction_tokens": 2,
         },
@@ -40,7 +47,60 @@ def test_every_field_of_openai_is_read() -> None:
         audio_output_tokens=5,
         reasoning_tokens=30,
         service_tier="flex",
+        image_input_tokens=8,
+        image_output_tokens=6,
     )
+
+
+def test_every_field_of_the_newer_endpoints_is_read() -> None:
+    block = {
+        "input_tokens": 100,
+        "output_tokens": 50,
+        "total_tokens": 150,
+        "input_tokens_details": {
+            "cached_tokens": 40,
+            "audio_tokens": 7,
+            "image_tokens": 8,
+            "cache_write_tokens": 30,
+            "cache_write_tokens_details": {"ttl_30m_tokens": 18, "ttl_12h_tokens": 12},
+        },
+        "output_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 5, "image_tokens": 6},
+    }
+    assert read_input_output(block, service_tier="priority") == Usage(
+        input_tokens=100,
+        output_tokens=50,
+        cached_input_tokens=40,
+        cache_write_tokens=18,
+        cache_write_1h_tokens=12,
+        audio_input_tokens=7,
+        audio_output_tokens=5,
+        reasoning_tokens=30,
+        service_tier="priority",
+        image_input_tokens=8,
+        image_output_tokens=6,
+    )
+
+
+@pytest.mark.parametrize(
+    ("details", "written", "longest"),
+    [
+        ({"cache_write_tokens": 30}, 30, 0),
+        ({"cache_write_tokens": 30, "cache_write_tokens_details": None}, 30, 0),
+        ({"cache_write_tokens": 30, "cache_write_tokens_details": {"ttl_30m_tokens": 30}}, 30, 0),
+        ({"cache_write_tokens": 30, "cache_write_tokens_details": {"ttl_12h_tokens": 30}}, 0, 30),
+        # More than was written, or than was read: neither is counted twice.
+        ({"cache_write_tokens": 30, "cache_write_tokens_details": {"ttl_12h_tokens": 40}}, 0, 40),
+        ({"cache_write_tokens_details": {"ttl_12h_tokens": 40}}, 0, 40),
+        ({"cache_write_tokens": 500, "cache_write_tokens_details": {"ttl_12h_tokens": 40}}, 60, 40),
+        ({"cache_write_tokens": 500, "cache_write_tokens_details": {"ttl_12h_tokens": 400}}, 0, 100),
+    ],
+)
+def test_what_was_written_for_longest_stands_apart(details: dict[str, object], written: int, longest: int) -> None:
+    newer = read_input_output({"input_tokens": 100, "output_tokens": 1, "input_tokens_details": details})
+    chat = read({"prompt_tokens": 100, "completion_tokens": 1, "prompt_tokens_details": details})
+    for usage in (newer, chat):
+        assert usage is not None
+        assert (usage.cache_write_tokens, usage.cache_write_1h_tokens) == (written, longest)
 
 
 @pytest.mark.parametrize(
@@ -108,6 +168,27 @@ def test_zero_is_zero() -> None:
             {"prompt_tokens": 10, "completion_tokens": 4, "prompt_tokens_details": {"cache_creation_tokens": 6}},
             Usage(input_tokens=10, output_tokens=4, cache_write_tokens=6),
         ),
+        # What Perplexity read stands beside the prompt, and is not in the total; nor is reasoning.
+        (
+            {
+                "prompt_tokens": 33,
+                "completion_tokens": 7_000,
+                "total_tokens": 7_033,
+                "citation_tokens": 19_000,
+                "reasoning_tokens": 74_000,
+                "num_search_queries": 21,
+            },
+            Usage(input_tokens=19_033, output_tokens=81_000, reasoning_tokens=74_000, web_search_requests=21),
+        ),
+        (
+            {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 14, "citation_tokens": None},
+            Usage(input_tokens=10, output_tokens=4),
+        ),
+        # A total that has them does not make them output as well.
+        (
+            {"prompt_tokens": 10, "completion_tokens": 4, "total_tokens": 114, "citation_tokens": 100},
+            Usage(input_tokens=110, output_tokens=4),
+        ),
         # Odd details are as if absent.
         (
             {
@@ -136,10 +217,13 @@ def test_what_vendors_do_otherwise(block: dict[str, object], expected: Usage) ->
 def test_server_tools_whose_requests_are_not_on_the_wire_are_not_forgotten() -> None:
     block = {"prompt_tokens": 1, "completion_tokens": 1}
     searched = read(block, server_tools=True, web_search=True)
-    other = read(block, server_tools=True)
-    reported = read({**block, "num_search_queries": 0}, server_tools=True)
+    other = read(block, server_tools=True, other_tools=True)
+    both = read(block, server_tools=True, web_search=True, other_tools=True)
+    reported = read({**block, "num_search_queries": 0}, server_tools=True, other_tools=True)
     assert searched is not None
     assert other is not None
+    assert both is not None
+    assert (both.web_search_requests, both.other_tool_requests) == (1, 1)
     assert reported is not None
     assert (searched.web_search_requests, searched.other_tool_requests) == (1, 0)
     assert (other.web_search_requests, other.other_tool_requests) == (0, 1)
@@ -148,7 +232,8 @@ def test_server_tools_whose_requests_are_not_on_the_wire_are_not_forgotten() -> 
 
 NUMBERS = st.none() | st.booleans() | st.integers(-5, 200) | st.integers() | st.floats() | st.text(max_size=2)
 DETAILS = st.dictionaries(
-    st.sampled_from(["cached_tokens", "audio_tokens", "reasoning_tokens", "cache_write_tokens"]), NUMBERS
+    st.sampled_from(["cached_tokens", "audio_tokens", "image_tokens", "reasoning_tokens", "cache_write_tokens"]),
+    NUMBERS,
 )
 
 
@@ -160,6 +245,7 @@ DETAILS = st.dictionaries(
             "prompt_tokens": NUMBERS,
             "completion_tokens": NUMBERS,
             "total_tokens": NUMBERS,
+            "citation_tokens": NUMBERS,
             "prompt_tokens_details": DETAILS | NUMBERS,
             "completion_tokens_details": DETAILS | NUMBERS,
         },
@@ -170,8 +256,10 @@ def test_parts_never_exceed_their_whole(block: dict[str, object], tier: object) 
     usage = read(block, tier=tier)
     if usage is None:
         return
-    assert 0 <= usage.cached_input_tokens <= usage.input_tokens <= 2**53
+    assert 0 <= usage.cached_input_tokens <= usage.input_tokens <= 2**54
     assert 0 <= usage.cache_write_tokens <= usage.input_tokens
     assert 0 <= usage.audio_input_tokens <= usage.input_tokens
     assert 0 <= usage.reasoning_tokens <= usage.output_tokens <= 2**54
     assert 0 <= usage.audio_output_tokens <= usage.output_tokens
+    assert 0 <= usage.image_input_tokens <= usage.input_tokens
+    assert 0 <= usage.image_output_tokens <= usage.output_tokens

@@ -8,25 +8,50 @@ from hypothesis import strategies as st
 
 from leash_shim.meter import RouteKind, route
 
+VERTEX = "/v1/projects/p/locations/global/publishers"
+
 
 @pytest.mark.parametrize(
-    "path",
+    ("path", "wire_format", "provider"),
     [
-        "/chat/completions",
-        "/v1/chat/completions",
-        "/openai/v1/chat/completions",
-        "/v1beta/openai/chat/completions",
-        "/openai/deployments/my-gpt/chat/completions",
-        "/api/v1/chat/completions/",
-        "/caf%C3%A9/v1/chat/completions",
+        ("/chat/completions", "openai_chat", "openai"),
+        ("/v1/chat/completions", "openai_chat", "openai"),
+        ("/openai/v1/chat/completions", "openai_chat", "openai"),
+        ("/v1beta/openai/chat/completions", "openai_chat", "openai"),
+        ("/openai/deployments/my-gpt/chat/completions", "openai_chat", "openai"),
+        ("/api/v1/chat/completions/", "openai_chat", "openai"),
+        ("/caf%C3%A9/v1/chat/completions", "openai_chat", "openai"),
+        ("/v1/completions", "openai_completions", "openai"),
+        ("/openai/deployments/my-gpt/completions", "openai_completions", "openai"),
+        ("/v1/responses", "openai_responses", "openai"),
+        ("/openai/responses", "openai_responses", "openai"),
+        ("/v1/responses/compact", "openai_responses", "openai"),
+        ("/v1/embeddings", "openai_embeddings", "openai"),
+        ("/api/v1/embeddings", "openai_embeddings", "openai"),
+        ("/v1/images/generations", "openai_images", "openai"),
+        ("/v1/images/edits", "openai_images", "openai"),
+        ("/v1/audio/transcriptions", "openai_transcriptions", "openai"),
+        ("/v1/audio/speech", "openai_speech", "openai"),
+        ("/v1/messages", "anthropic_messages", "anthropic"),
+        ("/messages", "anthropic_messages", "anthropic"),
+        ("/anthropic/v1/messages", "anthropic_messages", "anthropic"),
+        (f"{VERTEX}/anthropic/models/claude:rawPredict", "anthropic_messages", "anthropic"),
+        (f"{VERTEX}/anthropic/models/claude@20250929:streamRawPredict", "anthropic_messages", "anthropic"),
+        ("/v1beta/models/gemini-2.5-pro:generateContent", "gemini_content", "gemini"),
+        ("/v1beta/models/gemini-2.5-pro:streamGenerateContent", "gemini_content", "gemini"),
+        (f"{VERTEX}/google/models/gemini-2.5-pro:generateContent", "gemini_content", "gemini"),
+        ("/v1beta/models/gemini-embedding-001:embedContent", "gemini_embeddings", "gemini"),
+        ("/v1beta/models/gemini-embedding-001:batchEmbedContents", "gemini_embeddings", "gemini"),
+        ("/api/chat", "ollama_generate", "ollama"),
+        ("/proxied/api/generate", "ollama_generate", "ollama"),
+        ("/api/embed", "ollama_embed", "ollama"),
     ],
 )
-def test_a_post_to_chat_completions_is_metered_behind_any_prefix(path: str) -> None:
+def test_what_is_metered_behind_any_prefix(path: str, wire_format: str, provider: str) -> None:
     found = route("POST", path)
     assert found.kind is RouteKind.METERED
     assert found.format is not None
-    assert found.format.name == "openai_chat"
-    assert found.provider == "openai"
+    assert (found.format.name, found.provider, found.why) == (wire_format, provider, "")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +82,12 @@ def test_a_post_to_chat_completions_is_metered_behind_any_prefix(path: str) -> N
         ("POST", "/v1/responses/input_tokens"),
         ("POST", "/v1beta/models/gemini-2.5-pro:countTokens"),
         ("POST", "/api/show"),
+        ("POST", "/api/pull"),
+        ("POST", "/v1/responses/resp_1/cancel"),
+        ("POST", "/v1/batches/batch_1/cancel"),
+        ("POST", "/v1/messages/batches/msgbatch_1/cancel"),
+        ("POST", f"{VERTEX}/google/models/gemini-2.5-pro:countTokens"),
+        ("POST", f"{VERTEX}/anthropic/models/count-tokens:rawPredict"),
     ],
 )
 def test_what_only_reads_or_counts_or_stores_is_free(method: str, path: str) -> None:
@@ -67,13 +98,11 @@ def test_what_only_reads_or_counts_or_stores_is_free(method: str, path: str) -> 
     ("method", "path"),
     [
         ("POST", "/"),
-        ("POST", "/v1/embeddings"),
-        ("POST", "/v1/responses"),
-        ("POST", "/v1/images/generations"),
         ("POST", "/v1/batches"),
         ("POST", "/v1/chat/completions/chatcmpl-1"),
         ("POST", "/V1/Chat/Completions"),
-        ("POST", "/v1/chat/%63ompletions"),
+        ("POST", "/v1/Chat/completions"),
+        ("GET", "/v1beta/models/gemini-2.5-pro:generateContent"),
         ("POST", "/v1/xchat/completions/x"),
         ("POST", "/v1/vector_stores/vs_1/files"),
         ("POST", "/v1/containers/c_1/files"),
@@ -94,6 +123,36 @@ def test_what_bills_or_is_unknown_is_unmeterable(method: str, path: str) -> None
     found = route(method, path)
     assert found.kind is RouteKind.UNMETERABLE
     assert found.format is None
+    assert found.why
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "why"),
+    [
+        ("POST", "/v1/batches", "a batch bills when it is worked off"),
+        ("POST", "/v1/messages/batches", "a batch bills when it is worked off"),
+        ("POST", "/v1beta/models/gemini-2.5-pro:batchGenerateContent", "a batch bills when it is worked off"),
+        ("POST", "/v1/fine_tuning/jobs", "training bills when it has ended"),
+        ("POST", "/v1/videos", "video bills by the second"),
+        ("POST", "/v1beta/models/veo-3:predictLongRunning", "video bills by the second"),
+        ("POST", "/v1/realtime/calls", "realtime sessions bill for what goes over a WebSocket"),
+        ("GET", "/v1/realtime", "realtime sessions bill for what goes over a WebSocket"),
+        ("POST", "/v1/threads/t_1/runs", "the runs of an assistant bill in the background"),
+        ("POST", "/v1/threads/t_1/messages", "the runs of an assistant bill in the background"),
+        ("POST", "/v1/images/variations", "this endpoint bills by the second or by the picture"),
+        ("POST", "/v1/audio/translations", "this endpoint bills by the second or by the picture"),
+        ("POST", "/v1/vector_stores", "what is stored there bills by size and time"),
+        ("POST", "/v1/complete", "text completions of Anthropic report no usage"),
+        ("POST", "/api/embeddings", "this older endpoint of Ollama tells no counts"),
+        ("POST", "/model/anthropic.claude/converse", "leash does not read the wire format of this endpoint"),
+        ("POST", f"{VERTEX}/google/models/imagen:predict", "leash does not read the wire format of this endpoint"),
+        ("POST", "/v2/chat", "leash does not know this endpoint"),
+    ],
+)
+def test_what_cannot_be_metered_says_why(method: str, path: str, why: str) -> None:
+    found = route(method, path)
+    assert found.kind is RouteKind.UNMETERABLE
+    assert found.why.startswith(why)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +172,10 @@ def test_what_bills_or_is_unknown_is_unmeterable(method: str, path: str) -> None
         "/v1/..;x=1/models",
         "/v1/;x/models",
         "/v1/%2e%2e/models",
+        "/v1/ch%61t/completions",
+        "/openai/deploym%65nts/m/chat/completions",
+        "/v1beta/mod%2565ls/m:generateContent",
+        "/v1/%7euser",
         "/v1/%2E/models",
         "/v1%2fmodels",
         "/v1%2Fmodels",

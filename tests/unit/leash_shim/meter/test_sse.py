@@ -47,6 +47,11 @@ def events_of(pieces: list[bytes]) -> list[tuple[bytes, bytes]]:
         (b'database: {"a":1}\n\nid: 7\nretry: 1\n\n', []),
         (b'data: {"a"\n\ndata: {"b":2}\n\n', [(b'{"b":2}', b"")]),
         (b"\n\n\r\n\r\n\r\r", []),
+        (b'event: one\nevent: two\ndata: {"a":1}\n\n', [(b'{"a":1}', b"two")]),
+        (b'event:one \ndata:{"a":1}\n\ndata: {"b":2}\n\n', [(b'{"a":1}', b"one "), (b'{"b":2}', b"")]),
+        (b'event: lost\n\ndata: {"a":1}\n\n', [(b'{"a":1}', b"")]),
+        (b'events: x\nevent x\ndata : {"c":1}\ndata: {"a":1}\n\n', [(b'{"a":1}', b"")]),
+        (b'data: {"a":1}\nevent: late\n\n', [(b'{"a":1}', b"late")]),
     ],
 )
 def test_events_are_read_whatever_their_line_endings_and_pieces(
@@ -97,6 +102,33 @@ def test_a_line_without_end_costs_its_event_and_no_memory(size: int) -> None:
     assert seen == [b'{"a":1}', b'{"b":2}']
     assert peak_bytes < 6 * sse.MAX_LINE_BYTES
     assert time.perf_counter() - start < 30
+
+
+@pytest.mark.parametrize("line", [b"\n", b"x\n", b"data: x\n", b"\r", b"data:\r\n"])
+def test_megabytes_of_tiny_lines_in_one_piece_are_not_lines_all_at_once(line: bytes) -> None:
+    reader = sse.EventReader(lambda data, event: False)
+    piece = line * (2_000_000 // len(line))
+    tracemalloc.start()
+    try:
+        reader.feed(piece)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # All of them at once take twenty times as much as their bytes.
+    assert peak_bytes < 8 * sse.MAX_LINE_BYTES
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 1, 2, 70_000])
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\r"])
+def test_a_line_about_as_long_as_the_bound_reads_alike_in_one_piece_and_in_many(beyond: int, ending: bytes) -> None:
+    data = b'data: {"a":"' + b"x" * (sse.MAX_LINE_BYTES - 15 - len(ending) + beyond) + b'"}' + ending * 2
+    stream = data + b'data: {"b":1}' + ending * 2
+    whole = events_of([stream])
+    assert whole[-1] == (b'{"b":1}', b"")
+    size = 10_007
+    assert events_of([stream[at : at + size] for at in range(0, len(stream), size)]) == whole
+    for cut in (len(data) - 3, len(data) - 2, len(data) - 1, len(data)):
+        assert events_of([stream[:cut], stream[cut:]]) == whole
 
 
 def test_an_event_of_very_many_lines_costs_itself() -> None:
