@@ -16,7 +16,7 @@ _BACKLOG = 2048
 _EXAMPLES = """\b
 Examples:
   leashctl fake-provider
-  OPENAI_BASE_URL=http://127.0.0.1:9099/v1 leash --max-calls 3 -- python agent.py
+  leash --upstream http://127.0.0.1:9099 --max-calls 3 -- python agent.py
   leashctl fake-provider --delay 2s --chunks 50 --chunk-delay 100ms
   leashctl fake-provider --status 503
 """
@@ -64,7 +64,14 @@ def fake_provider(  # noqa: PLR0913 (one for each option)
     reply: str,
     gzip: bool,
 ) -> None:
-    """Serve OpenAI's chat completions with made-up answers, until it is interrupted."""
+    """Serve made-up answers until it is interrupted, whole and streamed, as official SDKs expect them.
+
+    \b
+    OpenAI     chat completions, completions, responses, embeddings
+    Anthropic  messages
+    Gemini     generateContent, streamGenerateContent, embedContent, batchEmbedContents
+    Ollama     chat, generate, embed
+    """  # noqa: D301 (the escape is click's mark for lines that stay as they are)
     from leashctl.fake_provider import FakeProviderSettings, serve_fake_provider  # noqa: PLC0415
 
     settings = FakeProviderSettings(

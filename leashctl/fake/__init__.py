@@ -1,0 +1,1 @@
+"""What the fake provider answers: a file per wire format, pure. ``leashctl.fake_provider`` serves it."""
