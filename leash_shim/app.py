@@ -9,16 +9,18 @@ import asyncio
 import logging
 import secrets
 import traceback
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol, Self
 
 from leash_shim import headers, refusal
 from leash_shim.asgi import acknowledge_lifespan
 from leash_shim.downstream import BodyTooLarge, Downstream, HungUp
+from leash_shim.families import reports_unasked
 from leash_shim.flow import Call, Order
-from leash_shim.meter import RouteKind, route
+from leash_shim.meter import Asked, RouteKind, decoder, route
 from leash_shim.mounts import MountTable
 from leash_shim.passage import Passage
-from leash_shim.refusal import Answer
+from leash_shim.refusal import Answer, Reader
 from leash_shim.upstream import Upstream, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -28,13 +30,16 @@ if TYPE_CHECKING:
     from leash.v1 import shim_pb2, types_pb2
     from leash_shim.asgi import Message, Receive, Send
     from leash_shim.headers import Headers
-    from leash_shim.meter import Route
+    from leash_shim.meter import RequestFacts, Route
     from leash_shim.mounts import Target
     from leash_shim.settings import ShimSettings
 
 log = logging.getLogger(__name__)
 
 _CALL_ID_BYTES = 16
+
+# A few bytes may stand for two hundred times as many, so that a compressed request is looked at in slices of this size.
+_DECODE_SLICE_BYTES = 1 << 16
 
 # Who leaves sooner is noticed then; a call that is over sooner needs no task beside its own, which costs a tenth of it.
 _WATCH_AFTER_S = 0.02
@@ -65,12 +70,14 @@ class SingleRun:
 class ShimApp:
     """The ASGI application. Also an async context manager, which must be entered before it serves.
 
-    ``on_push`` is for whoever owns the session to call with each push of the daemon.
+    ``on_push`` is for whoever owns the session to call with each push of the daemon. ``seen`` counts the requests that
+    came, by what they are.
     """
 
     def __init__(self, settings: ShimSettings, *, resolver: RunResolver | None = None) -> None:
         self._settings = settings
         self._resolver = resolver or SingleRun(settings.run)
+        self.seen: Counter[RouteKind] = Counter()
         self._mounts = MountTable(settings.upstreams)
         self._upstream = Upstream()
         # One for all watchers, and asyncio's: anyio's costs four times as much for each.
@@ -127,6 +134,7 @@ class ShimApp:
             case "http":
                 await self._follow(scope, Downstream(receive, send))
             case "websocket":
+                self.seen[RouteKind.UNMETERABLE] += 1
                 await _refuse_websocket(scope, receive, send)
             case "lifespan":
                 await acknowledge_lifespan(receive, send)
@@ -175,7 +183,8 @@ class ShimApp:
             order = await self._read_order(scope, downstream, target=target, way=way, run=run)
         except BodyTooLarge:
             limit = self._settings.max_body_bytes
-            return refusal.failed(413, "body_too_large", f"the request is above {limit} bytes (--max-body-bytes)")
+            message = f"the request is above {limit} bytes (--max-body-bytes)"
+            return refusal.failed(413, "body_too_large", message, provider=way.provider)
         call = Call(request_id, order, settings=self._settings, upstream=self._upstream, downstream=downstream)
         await self._govern(call, downstream)
         return None
@@ -186,6 +195,7 @@ class ShimApp:
             return None
         target = self._mounts.mounted(path)
         way = route(method, path if target is None else target.path, {name for name, _ in request_headers})
+        self.seen[way.kind] += 1
         if way.kind is RouteKind.BAD_PATH:
             return None
         if target is None:
@@ -201,12 +211,19 @@ class ShimApp:
         body = await downstream.read_body(
             self._settings.max_body_bytes, announced=int(length) if length.isdecimal() else 0
         )
-        facts = None
-        hides = False
-        if way.format is not None:
-            facts = way.format.read_request(body)
-            if headers.first(request_headers, b"content-encoding") in ("", "identity"):
-                prepared = way.format.prepare(body, inject=self._settings.inject)
+        wire_format, why, hides = way.format, way.why, False
+        facts: RequestFacts | None = None
+        if wire_format is not None:
+            content_type = headers.first(request_headers, b"content-type")
+            encoding = headers.joined(request_headers, b"content-encoding")
+            plain = _decoded(body, encoding, max_bytes=self._settings.max_body_bytes)
+            facts = wire_format.read_request(Asked(plain, target.path, content_type))
+            why = facts.unmeterable
+            if why:
+                wire_format = facts = None
+            elif encoding in ("", "identity"):
+                inject = self._settings.inject and not reports_unasked(target.origin)
+                prepared = wire_format.prepare(body, inject=inject)
                 body, hides = prepared.body, prepared.hides_usage_chunk
         request = UpstreamRequest(
             method=scope["method"],
@@ -215,7 +232,19 @@ class ShimApp:
             headers=headers.for_upstream(request_headers, identity=hides),
             body=body,
         )
-        return Order(run=run, request=request, wire_format=way.format, facts=facts, hides_usage_chunk=hides)
+        return Order(
+            run=run,
+            request=request,
+            wire_format=wire_format,
+            facts=facts,
+            why=why,
+            hides_usage_chunk=hides,
+            reader=Reader(
+                user_agent=headers.first(request_headers, b"user-agent"),
+                provider=way.provider,
+                chosen_status=self._settings.refusal_status,
+            ),
+        )
 
     async def _govern(self, call: Call, downstream: Downstream) -> None:
         calls = self._calls.setdefault(call.run, set())
@@ -267,6 +296,23 @@ class ShimApp:
         watcher.add_done_callback(self._watchers.discard)
 
 
+def _decoded(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
+    """A request's body to be read; empty, so that nothing is known, where it cannot be decoded within ``max_bytes``."""
+    if not encoding:
+        return body
+    decode = decoder(encoding)
+    if decode is None:
+        return b""
+    pieces, size = [], 0
+    for start in range(0, len(body), _DECODE_SLICE_BYTES):
+        pieces.append(decode.feed(body[start : start + _DECODE_SLICE_BYTES]))
+        size += len(pieces[-1])
+        if size > max_bytes:
+            return b""
+    pieces.append(decode.finish())
+    return b"" if decode.broken else b"".join(pieces)
+
+
 async def _watch_agent(downstream: Downstream, hung_up: Callable[[], None]) -> None:
     await downstream.until_gone()
     hung_up()
@@ -278,7 +324,7 @@ async def _refuse_websocket(scope: Message, receive: Receive, send: Send) -> Non
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return
-    answer = refusal.failed(400, "websocket", "leash does not govern WebSockets; use the provider's HTTP endpoints")
+    answer = refusal.websocket(headers.first(scope["headers"], b"user-agent"))
     await send({"type": "websocket.http.response.start", "status": answer.status, "headers": list(answer.headers)})
     await send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
 

@@ -9,6 +9,7 @@ what happened                                                          outcome
 refused; no daemon; the agent hung up while it waited                   none: nothing was admitted
 no byte of the request was written, for whatever reason                 void
 an answer came whole, error or not                                      settle
+a whole answer says itself that it failed or broke off on the way       abandon, with what it had reported
 a byte may have been written, and anything else ended the call          abandon, with what the wire had reported
 =====================================================================  =======================================
 """
@@ -28,14 +29,14 @@ from leash.client.errors import DaemonUnavailable, SessionFailure
 from leash.names import short_call
 from leash.v1 import shim_pb2
 from leash_shim import headers, messages, refusal
-from leash_shim.tap import Tap, tap_for
+from leash_shim.tap import Tap, takes_events, tap_for
 from leash_shim.upstream import UpstreamCut, UpstreamFailure
 
 if TYPE_CHECKING:
     from leash.v1 import types_pb2
     from leash_shim.downstream import Downstream
     from leash_shim.meter import Metered, RequestFacts, WireFormat
-    from leash_shim.refusal import Answer
+    from leash_shim.refusal import Answer, Reader
     from leash_shim.settings import ShimSettings
     from leash_shim.upstream import Upstream, UpstreamAnswer, UpstreamRequest
 
@@ -62,7 +63,8 @@ class _Phase(Enum):
 class Order:
     """What a call asks for: its run, its request, and how its answer is metered.
 
-    Without ``facts`` it goes to an endpoint that bills but cannot be metered.
+    Without ``facts`` it bills but cannot be metered, and ``why`` says what stands in the way and what to do. Answers of
+    leash's own are for ``reader``.
     """
 
     run: str
@@ -70,6 +72,8 @@ class Order:
     wire_format: WireFormat | None
     facts: RequestFacts | None
     hides_usage_chunk: bool
+    reader: Reader
+    why: str = ""
 
 
 class Call:
@@ -77,6 +81,7 @@ class Call:
 
     __slots__ = (
         "_abort_reason",
+        "_between_events",
         "_downstream",
         "_drained_bytes",
         "_order",
@@ -100,6 +105,7 @@ class Call:
         self._scope = CancelScope()
         self._phase = _Phase.RESERVING
         self._tap = Tap()
+        self._between_events = False
         self._drained_bytes = 0
         self._abort_reason: types_pb2.Reason.ValueType | None = None
         self._started_ns = time.monotonic_ns()
@@ -121,6 +127,9 @@ class Call:
             answer = self._cut_answer()
         if answer is not None and not self._downstream.started:
             await self._downstream.answer(answer, self._request_id())
+        elif self._between_events and self._abort_reason is not None:
+            event = refusal.aborted_stream(self.run, self._abort_reason, self._order.reader)
+            await self._downstream.finish(event)
 
     def hung_up(self) -> None:
         """The agent has gone: a call not yet sent is taken back, an answer that is coming is read on within bounds."""
@@ -144,10 +153,15 @@ class Call:
             verdict = await self._settings.session.reserve(self._reserve_message())
         except (DaemonUnavailable, SessionFailure) as failure:
             return refusal.failed(
-                503, "leash_unavailable", str(failure), retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS
+                503,
+                "leash_unavailable",
+                str(failure),
+                retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS,
+                provider=order.reader.provider,
             )
         if isinstance(verdict, shim_pb2.Refused):
-            return refusal.refused(order.run, verdict, terminal_status=self._settings.refusal_status)
+            messages.explain(verdict, order.why)
+            return refusal.refused(order.run, verdict, order.reader)
         self._phase = _Phase.OPEN
         if self._abort_reason is not None:
             return self._cut_answer()
@@ -178,9 +192,12 @@ class Call:
         )
         kept = headers.for_agent(answer.headers, request_id=self._request_id(), reframed=tap.reframes)
         await downstream.start(answer.status, kept)
+        tells_failure = order.wire_format is not None and order.wire_format.tells_failure
+        tells_failure = tells_failure and takes_events(answer.headers)
         last = b""
         while data := await answer.read():
             visible = tap.feed(data)
+            self._between_events = False
             if answer.ended:
                 last = visible
                 break
@@ -188,8 +205,12 @@ class Call:
                 self._count_drained(len(data))
             elif visible:
                 await downstream.write(visible)
+                self._between_events = tells_failure and visible.endswith((b"\n\n", b"\r\n\r\n"))
         tail, metered = tap.finish()
-        self._settle(answer.status, metered)
+        if metered is not None and metered.broken_off:
+            self._close_unsettled()
+        else:
+            self._settle(answer.status, metered)
         await downstream.finish(last + tail)
 
     def _count_drained(self, size: int) -> None:
@@ -224,7 +245,7 @@ class Call:
     def _cut_answer(self) -> Answer | None:
         """What to answer where the call was cancelled from within the shim; None to an agent that has gone."""
         if self._abort_reason is not None:
-            return refusal.aborted(self.run, self._abort_reason, terminal_status=self._settings.refusal_status)
+            return refusal.aborted(self.run, self._abort_reason, self._order.reader)
         if self._downstream.gone:
             return None
         return self._unanswered(f"no answer within {self._settings.header_timeout_s:g} s", timed_out=True)
@@ -240,7 +261,8 @@ class Call:
         else:
             outcome = "Nothing was sent, and nothing counts."
         code = "upstream_timeout" if timed_out else "upstream_failed"
-        return refusal.failed(504 if timed_out else 502, code, f"{host}: {why}. {outcome}")
+        provider = self._order.reader.provider
+        return refusal.failed(504 if timed_out else 502, code, f"{host}: {why}. {outcome}", provider=provider)
 
     def _request_id(self) -> bytes:
         return self.call_id.hex().encode("ascii")

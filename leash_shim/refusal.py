@@ -1,11 +1,14 @@
 """What leash answers by itself: the refusals of the daemon, and its own failures. Pure.
 
 The rule: an official SDK puts one request on the wire for a terminal refusal. So a terminal one carries
-``x-should-retry: false`` and no ``Retry-After``; a transient one carries ``Retry-After``, and nothing else does.
+``x-should-retry: false`` and no ``Retry-After``; a transient one carries ``Retry-After``, and nothing else does. For
+clients that retry a 429 all the same there is another status, by their User-Agent; what each of them does is measured
+in ``docs/clients.md``.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +48,57 @@ _UNIT_NAMES = {
     types_pb2.UNIT_REPLIES: "replies",
 }
 
+# google.rpc.Code, which Google's SDKs show beside the HTTP status. Whatever is not here is the request's own fault.
+_GOOGLE_STATUSES = {
+    402: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
 _encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRule:
+    """Clients that need a status of their own for a terminal refusal, known by their User-Agent.
+
+    ``stream_code`` is the error code with which they take a stream that failed for final; empty where any will do.
+    ``websocket_status`` is the status upon which they turn to HTTP where a WebSocket is refused.
+    """
+
+    name: str
+    user_agent: re.Pattern[str]
+    status: int
+    why: str
+    stream_code: str = ""
+    websocket_status: int = 400
+
+
+# Every other client gets a 429, or a 402 where the request itself cannot be governed. The first that fits counts.
+CLIENT_RULES = (
+    ClientRule(
+        name="Codex",
+        user_agent=re.compile(r"\Acodex[ _-]", re.IGNORECASE),
+        status=400,
+        why="It retries a 402, and shows nothing of a 429 but its number; a 400 ends its turn with the text.",
+        stream_code="invalid_prompt",
+        websocket_status=426,
+    ),
+    ClientRule(
+        name="Vercel AI SDK",
+        user_agent=re.compile(r"\bai-sdk/"),
+        status=402,
+        why="It retries a 429 twice, whatever the headers say.",
+    ),
+    ClientRule(
+        name="Google Gen AI SDK, Gemini CLI",
+        user_agent=re.compile(r"\bgoogle-genai-sdk/|\AGeminiCLI[/-]"),
+        status=402,
+        why="They retry a 429, the SDK four times where its retries are turned on, whatever the headers say.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +110,46 @@ class Answer:
     body: bytes
 
 
-def refused(run: str, refusal: shim_pb2.Refused, *, terminal_status: int) -> Answer:
-    """The answer to a call that the daemon refused. ``terminal_status`` is what the person chose for a stop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Whom an answer is for: its User-Agent, and the provider in whose form it reads errors.
 
-    402 where the request itself cannot be governed, whatever was chosen; 429 where a retry helps.
+    ``chosen_status`` is what the person chose for every terminal refusal; None leaves the choice to leash.
+    """
+
+    user_agent: str = ""
+    provider: str = "openai"
+    chosen_status: int | None = None
+
+    def terminal_status(self, usual: int) -> int:
+        """The status of a terminal refusal, ``usual`` being that of clients without needs of their own."""
+        if self.chosen_status is not None:
+            return self.chosen_status
+        return usual if self.rule is None else self.rule.status
+
+    @property
+    def rule(self) -> ClientRule | None:
+        """What this client needs; None for one that needs nothing."""
+        return rule_for(self.user_agent)
+
+
+def rule_for(user_agent: str) -> ClientRule | None:
+    """What the client of this User-Agent needs; None for one that needs nothing."""
+    return next((rule for rule in CLIENT_RULES if rule.user_agent.search(user_agent)), None)
+
+
+def websocket(user_agent: str) -> Answer:
+    """The answer to an upgrade: no wire format over WebSocket is metered."""
+    rule = rule_for(user_agent)
+    status = 400 if rule is None else rule.websocket_status
+    return failed(status, "websocket", "leash does not govern WebSockets; use the provider's HTTP endpoints")
+
+
+def refused(run: str, refusal: shim_pb2.Refused, reader: Reader) -> Answer:
+    """The answer to a call that the daemon refused.
+
+    429 where a retry helps. For the others ``reader`` decides, from a usual 402 where the request itself cannot be
+    governed, and a usual 429 elsewhere.
     """
     reason = reason_name(refusal.reason)
     error: dict[str, Any] = {
@@ -77,29 +166,39 @@ def refused(run: str, refusal: shim_pb2.Refused, *, terminal_status: int) -> Ans
         "used": _figure(refusal.used, refusal.unit),
         "unit": _UNIT_NAMES.get(refusal.unit),
     }
-    body = _encoder.encode({"type": "error", "error": error})
     if refusal.transient:
         seconds = min(max(refusal.retry_after_seconds, 1), MAX_RETRY_AFTER_SECONDS)
-        return _answer(429, body, (b"retry-after", str(seconds).encode("ascii")))
-    return _answer(402 if refusal.payment_required else terminal_status, body, (b"x-should-retry", b"false"))
+        return _answer(429, _boundary(429, error, reader), (b"retry-after", str(seconds).encode("ascii")))
+    return _terminal(error, reader, usual=402 if refusal.payment_required else 429)
 
 
-def aborted(run: str, reason: types_pb2.Reason.ValueType, *, terminal_status: int) -> Answer:
+def aborted(run: str, reason: types_pb2.Reason.ValueType, reader: Reader) -> Answer:
     """The answer to a call in flight that ``kill --now`` cut; what the call came to is not known here."""
     name = reason_name(reason)
     error = {
         "type": "leash_boundary",
         "code": name,
         "reason": name,
-        "message": f"leash stopped run {run}: {name} (this call was in flight and was aborted)",
+        "message": _aborted_message(run, name),
         "run": run,
     }
-    return _answer(terminal_status, _encoder.encode({"type": "error", "error": error}), (b"x-should-retry", b"false"))
+    return _terminal(error, reader, usual=429)
 
 
-def failed(status: int, code: str, message: str, *, retry_after_seconds: int = 0) -> Answer:
+def aborted_stream(run: str, reason: types_pb2.Reason.ValueType, reader: Reader) -> bytes:
+    """The event that ends a stream of OpenAI's responses which ``kill --now`` cut: without it clients connect again."""
+    name = reason_name(reason)
+    code = reader.rule.stream_code if reader.rule is not None else ""
+    error = {"code": code or name, "message": _aborted_message(run, name)}
+    response: dict[str, Any] = {"object": "response", "status": "failed", "error": error, "output": [], "usage": None}
+    event = {"type": "response.failed", "response": response}
+    return b"event: response.failed\ndata: " + _encoder.encode(event) + b"\n\n"
+
+
+def failed(status: int, code: str, message: str, *, retry_after_seconds: int = 0, provider: str = "openai") -> Answer:
     """The answer where leash itself, or the way to the provider, failed. ``code`` is stable, ``message`` for people."""
-    body = _encoder.encode({"error": {"type": "leash_gateway", "code": code, "message": message}})
+    error = {"type": "leash_gateway", "code": code, "message": message}
+    body = _encoder.encode(_shaped(status, error, provider))
     if retry_after_seconds:
         return _answer(status, body, (b"retry-after", str(retry_after_seconds).encode("ascii")))
     return _answer(status, body)
@@ -108,6 +207,34 @@ def failed(status: int, code: str, message: str, *, retry_after_seconds: int = 0
 def reason_name(reason: types_pb2.Reason.ValueType) -> str:
     """The stable outside name of a reason, such as ``cost_budget``."""
     return types_pb2.Reason.Name(reason).removeprefix("REASON_").lower()
+
+
+def _aborted_message(run: str, reason: str) -> str:
+    return f"leash stopped run {run}: {reason} (this call was in flight and was aborted)"
+
+
+def _terminal(error: dict[str, Any], reader: Reader, *, usual: int) -> Answer:
+    status = reader.terminal_status(usual)
+    return _answer(status, _boundary(status, error, reader), (b"x-should-retry", b"false"))
+
+
+def _boundary(status: int, error: dict[str, Any], reader: Reader) -> bytes:
+    """The body of a refusal. Anthropic's SDKs look for the type at the top."""
+    return _encoder.encode({"type": "error"} | _shaped(status, error, reader.provider))
+
+
+def _shaped(status: int, error: dict[str, Any], provider: str) -> dict[str, Any]:
+    """An error where the provider's own SDKs look for it.
+
+    Google's read ``code`` as the number of the status, and ``status`` beside it. Ollama's read ``error`` as the text,
+    so that the rest stands under ``leash``. All others get the error as it is.
+    """
+    if provider == "gemini":
+        named = {"code": status, "status": _GOOGLE_STATUSES.get(status, "INVALID_ARGUMENT")}
+        return {"error": error | named}
+    if provider == "ollama":
+        return {"error": error["message"], "leash": error}
+    return {"error": error}
 
 
 def _answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:

@@ -49,6 +49,7 @@ class ShimSettings:
 
     ``upstreams`` maps a mount's name (``openai``) to a base URL. ``inject`` lets the shim ask for the usage of
     streams. ``header_timeout_s`` bounds the wait for an answer's headers; its body may take as long as it takes.
+    ``refusal_status`` is the status of every terminal refusal; None leaves it to what each client needs.
     """
 
     run: str
@@ -57,11 +58,11 @@ class ShimSettings:
     inject: bool = True
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     header_timeout_s: float = DEFAULT_HEADER_TIMEOUT_S
-    refusal_status: int = 429
+    refusal_status: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses what could not work. ValueError."""
-        if self.refusal_status not in REFUSAL_STATUSES:
+        if self.refusal_status not in (None, *REFUSAL_STATUSES):
             raise ValueError(f"refusal_status must be one of {REFUSAL_STATUSES}")
         if self.max_body_bytes <= 0 or self.header_timeout_s <= 0:
             raise ValueError("max_body_bytes and header_timeout_s must be above zero")

@@ -168,7 +168,7 @@ def shim_options(command: _Command) -> _Command:
             "--prices",
             cls=Flag,
             type=click.Path(exists=True, dir_okay=False, readable=True),
-            help="The price table; else the daemon's, ~/.config/leash/prices.json, /etc/leash/prices.json.",
+            help="The price table; else ~/.config/leash/prices.json, /etc/leash/prices.json.",
         ),
         click.option(
             "--upstream",
@@ -198,9 +198,7 @@ def shim_options(command: _Command) -> _Command:
             "--refusal-status",
             cls=Flag,
             type=click.Choice(("429", "402", "400")),
-            default="429",
-            show_default=True,
-            help="The HTTP status of a refusal that ends a run.",
+            help="The HTTP status of a refusal that is final.  [default: 429, but for clients that retry it]",
         ),
     )
     for option in reversed(options):

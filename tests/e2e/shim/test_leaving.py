@@ -138,6 +138,41 @@ async def test_a_kill_at_once_cuts_a_stream_on_both_sides(start: Callable[..., A
         assert shim.app.calls_under_way == 0
 
 
+@pytest.mark.parametrize(
+    ("user_agent", "code"), [("OpenAI/Python 3.54.0", "kill_switch"), ("codex_exec/0.169.0 (Debian)", "invalid_prompt")]
+)
+async def test_a_kill_at_once_ends_a_stream_of_responses_with_the_event_that_says_so(
+    start: Callable[..., Any], user_agent: str, code: str
+) -> None:
+    delta = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"one"}\n\n'
+    request = post(b'{"model":"m","input":"go on","stream":true}').replace(b"/chat/completions", b"/responses")
+    async with start() as shim, shim.connection() as connection:
+        shim.provider.script = Gated(HEAD + chunk(delta), b"")
+        await connection.send(request.replace(b"Host: shim", b"Host: shim\r\nUser-Agent: " + user_agent.encode()))
+        await connection.read_until(delta)
+        shim.app.on_push(KILL)
+        rest = await connection.read_all()
+        assert rest.endswith(b"0\r\n\r\n")
+        told = json.loads(rest[rest.index(b"{") : rest.rindex(b"}") + 1])
+        assert (told["type"], told["response"]["status"]) == ("response.failed", "failed")
+        assert told["response"]["error"]["code"] == code
+        assert told["response"]["error"]["message"].startswith("leash stopped run a3f9: kill_switch")
+        assert shim.session.kinds == ["reserve", "abandon"]
+
+
+@pytest.mark.parametrize("first", [b'data: {"type":"response.out', b'data: {"type":"response.created"}\n'])
+async def test_a_kill_at_once_cuts_a_stream_of_responses_within_an_event(
+    start: Callable[..., Any], first: bytes
+) -> None:
+    request = post(b'{"model":"m","input":"go on","stream":true}').replace(b"/chat/completions", b"/responses")
+    async with start() as shim, shim.connection() as connection:
+        shim.provider.script = Gated(HEAD + chunk(first), b"")
+        await connection.send(request)
+        await connection.read_until(first)
+        shim.app.on_push(KILL)
+        assert not (await connection.read_all()).endswith(b"0\r\n\r\n")
+
+
 async def test_a_kill_at_once_answers_a_call_whose_headers_had_not_come(start: Callable[..., Any]) -> None:
     async with start() as shim, shim.connection() as connection:
         shim.provider.script = Gated(b"", b"")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from leash_shim import families
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,7 +50,7 @@ async def test_a_client_that_expects_100_continue_gets_it_from_the_shim(start: C
         assert shim.provider.asked[0].header("expect") is None
 
 
-async def test_a_compressed_request_goes_on_untouched_and_without_bounds(start: Callable[..., Any]) -> None:
+async def test_a_compressed_request_goes_on_untouched_and_is_read(start: Callable[..., Any]) -> None:
     packed = gzip.compress(BODY[:-1] + b',"stream":true}')
     async with start() as shim:
         shim.provider.answers(OK)
@@ -56,9 +58,44 @@ async def test_a_compressed_request_goes_on_untouched_and_without_bounds(start: 
         [asked] = shim.provider.asked
         assert (asked.body, asked.header("content-encoding")) == (packed, "gzip")
         reserve = shim.session.last("reserve")
+        assert (reserve.model, reserve.format, reserve.choices) == ("m", "openai_chat", 1)
+        assert reserve.input_bound_tokens > len(gzip.decompress(packed))
+
+
+async def test_a_request_whose_encoding_cannot_be_undone_is_forwarded_and_nothing_is_known_of_it(
+    start: Callable[..., Any],
+) -> None:
+    async with start() as shim:
+        shim.provider.answers(OK)
+        await shim.ask(request("POST", CHAT, BODY, extra="Content-Encoding: gzip\r\n"))
+        assert shim.provider.asked[0].body == BODY
+        reserve = shim.session.last("reserve")
         assert (reserve.model, reserve.format, reserve.choices) == ("", "openai_chat", 1)
         assert not reserve.HasField("input_bound_tokens")
         assert not reserve.HasField("output_bound_tokens")
+
+
+async def test_a_request_that_grows_beyond_the_limit_is_not_read(start: Callable[..., Any]) -> None:
+    bomb = gzip.compress(b'{"model":"m","messages":"' + b"x" * (3 << 20) + b'"}')
+    async with start(max_body_bytes=1 << 20) as shim:
+        shim.provider.answers(OK)
+        await shim.ask(request("POST", CHAT, bomb, extra="Content-Encoding: gzip\r\n"))
+        assert shim.provider.asked[0].body == bomb
+        assert shim.session.last("reserve").model == ""
+
+
+async def test_a_provider_that_reports_unasked_is_not_asked(
+    start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = BODY[:-1] + b',"stream":true}'
+    async with start() as shim:
+        shim.provider.answers(OK)
+        await shim.ask(request("POST", CHAT, body))
+        monkeypatch.setattr(families, "_REPORTING_UNASKED", (f"http://127.0.0.1:{shim.provider.port}",))
+        await shim.ask(request("POST", CHAT, body))
+        asked, unasked = shim.provider.asked
+        assert b"include_usage" in asked.body
+        assert unasked.body == body
 
 
 async def test_a_large_request_arrives_whole(start: Callable[..., Any]) -> None:
@@ -222,12 +259,16 @@ async def test_the_provider_is_cut_when_the_agent_leaves_a_free_request(start: C
             await cut.wait()
 
 
-async def test_a_websocket_is_refused(start: Callable[..., Any]) -> None:
-    upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+@pytest.mark.parametrize(("user_agent", "status"), [("undici", b"400"), ("codex_exec/0.169.0 (Debian)", b"426")])
+async def test_a_websocket_is_refused(start: Callable[..., Any], user_agent: str, status: bytes) -> None:
+    upgrade = (
+        f"User-Agent: {user_agent}\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
     raw = request("GET", "/openai/v1/realtime", extra=upgrade).replace(b"Connection: close", b"Connection: Upgrade")
     async with start() as shim, shim.connection() as connection:
         await connection.send(raw)
-        assert (await connection.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 400")
+        assert (await connection.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 " + status)
         assert b"leash_gateway" in await connection.read_until(b"}}")
         assert shim.session.kinds == []
 

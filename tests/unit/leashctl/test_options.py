@@ -52,7 +52,7 @@ def limits_of(result: Result) -> str:
 def test_nothing_is_given_by_default() -> None:
     result = invoke(opening)
     assert limits_of(result) == told(Governance())
-    assert result.output.splitlines()[1] == f"{64 << 20} {600 * SECOND_NS} 429"
+    assert result.output.splitlines()[1] == f"{64 << 20} {600 * SECOND_NS} None"
 
 
 def test_defaults_are_those_of_the_contract() -> None:
