@@ -6,6 +6,7 @@ The rule: the program never goes on without its shim. Where leash fails, ``wrap`
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ import anyio.to_thread
 from leash.client.errors import ClientError, SessionFailure
 from leash.client.session import ShimSession
 from leash.v1 import shim_pb2, types_pb2
-from leashctl.child import CommandFailure
+from leashctl.child import SIGNALLED, CommandFailure
 from leashctl.failure import EXIT_STOPPED, Failure, say
 from leashctl.log import configure
 from leashctl.process_tree import end_left_behind, end_tree
-from leashctl.render import end_line, policy_name, unresolved_line
+from leashctl.render import end_line, policy_name, silence_line, unresolved_line
 from leashctl.version import client_version
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class GovernedRun:
         self._hosted = anyio.Event()
         self._confirming = anyio.CancelScope()
         self._trouble = "interrupted"
+        self._calls_before = 0
         self._stopped = False
         self._killed = False
 
@@ -111,6 +113,7 @@ class GovernedRun:
                 raise
             await self._session.put_prices(self._plan.prices.text)
             account = await self._session.open_run(opening)
+        self._calls_before = _calls(account)
         if not self._child.pid and not self._killed:
             limits = account.limits
             self._plan.say_about_prices(budgeted=limits.max_cost_nanodollars > 0, on_blind=policy_name(limits.on_blind))
@@ -202,11 +205,30 @@ class GovernedRun:
         else:
             if unresolved := unresolved_line(account):
                 say(unresolved)
+            if silence := self._silence(account):
+                say(silence)
             say(end_line(account))
             self._stopped = account.status in _STOPPED
         if self._stopped or self._child.exit_code is None:
             return EXIT_STOPPED
         return self._child.exit_code
+
+    def _silence(self, account: types_pb2.Account) -> str:
+        """Why the program may have made no governed call; empty where it made one, and where that is plain.
+
+        It is for a run that was stopped, and for a program that was ended from outside before it came to its first.
+        """
+        code = self._child.exit_code
+        was_ended = code is None or SIGNALLED < code < SIGNALLED + signal.NSIG
+        if was_ended or account.status in _STOPPED or _calls(account) > self._calls_before:
+            return ""
+        seen = self._app.seen if self._app is not None else {}
+        return silence_line({kind.value: count for kind, count in seen.items()}, failed=code != 0)
+
+
+def _calls(account: types_pb2.Account) -> int:
+    """How many calls of a run have ever been admitted and not taken back, as far as they are over."""
+    return account.calls + account.unresolved_calls
 
 
 def _import_hosting() -> ModuleType:

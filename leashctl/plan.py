@@ -42,7 +42,7 @@ class Plan:
     inject: bool
     max_body_bytes: int
     header_timeout_s: float
-    refusal_status: int
+    refusal_status: int | None
     log_level: str
     log_format: str
 

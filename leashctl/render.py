@@ -13,13 +13,17 @@ from leash.units import NANODOLLARS_PER_DOLLAR, format_dollars, format_duration
 from leash.v1 import types_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from leashctl.processes import Live
 
 _CENT_NANODOLLARS = NANODOLLARS_PER_DOLLAR // 100
 _FEWEST_DECIMALS = 2
 _MOST_DECIMALS = 9
+
+# Which programs are reached how, and what to do about the others.
+_AGENTS_PAGE = "docs/agents.md"
+_ENDPOINTS_PAGE = "docs/metering.md"
 
 _GAP = "  "
 _NONE = "-"
@@ -74,6 +78,31 @@ def unresolved_line(account: types_pb2.Account) -> str:
     one = account.unresolved_calls == 1
     calls = "1 call is unresolved and holds" if one else f"{account.unresolved_calls} calls are unresolved and hold"
     return f"{calls} {held} of the budget: see `leashctl inspect {account.run}`"
+
+
+def silence_line(seen: Mapping[str, int], *, failed: bool) -> str:
+    """Why a run may have ended without one governed call, by how many requests of which kind its shim has seen.
+
+    The kinds are the values of ``RouteKind``; ``failed`` says that the program ended with an error.
+    """
+    if calls := seen.get("metered", 0):
+        which = "the call that came to leash was" if calls == 1 else f"the {calls} calls that came to leash were"
+        return f"{which} refused, or failed on the way to the provider; the answers said why"
+    if refused := seen.get("unmeterable", 0) + seen.get("bad_path", 0):
+        which = (
+            "the request that came to leash was" if refused == 1 else f"the {refused} requests that came to leash were"
+        )
+        return f"{which} refused: none was to an endpoint that leash meters ({_ENDPOINTS_PAGE} lists them)"
+    if seen.get("free", 0):
+        return (
+            "only requests that cost nothing came to leash, such as lists of models: the program made no call, or made "
+            f"its calls elsewhere ({_AGENTS_PAGE} says what to do)"
+        )
+    likely = "failed before its first call" if failed else "made no call"
+    return (
+        f"nothing came to leash: the program {likely}, or it does not take its provider's address from the "
+        f"environment, or its code or configuration names another ({_AGENTS_PAGE} says what to do)"
+    )
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int = 0, colour: bool = False) -> list[str]:

@@ -127,7 +127,7 @@ def _plan(flags: dict[str, Any]) -> Plan:
         inject=not flags["no_inject"],
         max_body_bytes=flags["max_body_bytes"],
         header_timeout_s=header_timeout_s or float("inf"),
-        refusal_status=int(flags["refusal_status"]),
+        refusal_status=int(flags["refusal_status"]) if flags["refusal_status"] else None,
         log_level=flags["log_level"],
         log_format=flags["log_format"],
     )

@@ -49,6 +49,13 @@ def test_settled_entry_has_its_model_tokens_and_cost() -> None:
     assert record["cached_input_tokens"] == 4
     assert record["cost"] == Decimal("0.025")
     assert "held_cost" not in record
+    assert "image_input_tokens" not in record
+
+
+def test_images_are_shown_where_there_were_any() -> None:
+    usage = types_pb2.Usage(input_tokens=400, image_input_tokens=323, output_tokens=1056, image_output_tokens=1056)
+    record = entry_record(types_pb2.Entry(kind="settled", usage=usage))
+    assert (record["image_input_tokens"], record["image_output_tokens"]) == (323, 1056)
 
 
 def test_entry_has_the_fields_of_its_kind_alone() -> None:

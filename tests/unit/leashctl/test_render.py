@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leash.v1 import types_pb2
+from leash_shim.meter import RouteKind
 from leashctl.processes import Live
 from leashctl.render import (
     RUN_COLUMNS,
@@ -14,6 +15,7 @@ from leashctl.render import (
     limit_lines,
     printable,
     run_row,
+    silence_line,
     table,
     unresolved_line,
     unresolved_row,
@@ -184,3 +186,33 @@ def test_entry_row_of_each_shape() -> None:
 def test_unresolved_row() -> None:
     call = types_pb2.UnresolvedCall(call_id=b"\xab" * 16, model="m", held_nanodollars=DOLLAR, reserved_at_unix_ns=0)
     assert unresolved_row(call, now_ns=60 * 10**9) == ["abababab", "m", "$1.00", "60s"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "failed", "said"),
+    [
+        ({}, False, "nothing came to leash: the program made no call, or it does not take its provider's address from"),
+        ({}, True, "nothing came to leash: the program failed before its first call, or it does not take"),
+        ({"free": 3}, False, "only requests that cost nothing came to leash, such as lists of models"),
+        ({"free": 3, "unmeterable": 1}, False, "the request that came to leash was refused: none was to an endpoint"),
+        ({"bad_path": 1, "unmeterable": 1}, True, "the 2 requests that came to leash were refused"),
+        ({"metered": 1}, False, "the call that came to leash was refused, or failed on the way to the provider"),
+        ({"metered": 2, "free": 1, "unmeterable": 1}, True, "the 2 calls that came to leash were refused, or failed"),
+    ],
+)
+def test_silence_line_says_the_likely_reason(seen: dict[str, int], failed: bool, said: str) -> None:
+    line = silence_line(seen, failed=failed)
+    assert line.startswith(said)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("seen", "page"),
+    [({}, "docs/agents.md"), ({"free": 1}, "docs/agents.md"), ({"unmeterable": 1}, "docs/metering.md")],
+)
+def test_silence_line_names_the_page_that_helps(seen: dict[str, int], page: str) -> None:
+    assert page in silence_line(seen, failed=False)
+
+
+def test_silence_line_counts_under_the_names_of_the_routes() -> None:
+    assert {kind.value for kind in RouteKind} == {"metered", "free", "unmeterable", "bad_path"}
