@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 # empty input, which loads a model to embed with, has no vectors instead.
 _IDLE_REASONS = ("load", "unload")
 
-_PICTURES = ("images",)
-
 
 class OllamaGenerate(PlainFormat):
     """The format of ``/api/chat`` and ``/api/generate``."""
@@ -42,7 +40,7 @@ class OllamaGenerate(PlainFormat):
         members = mapping(json_text.parse(asked.body))
         messages = [members, *map(mapping, elements(members.get("messages")))]
         # A context is the tokens of what was said before; it is no shorter in JSON.
-        inline = bool(members) and not any(message.get(name) for message in messages for name in _PICTURES)
+        inline = bool(members) and not any(message.get("images") for message in messages)
         return RequestFacts(
             model=_named(members),
             stream=members.get("stream") is not False,

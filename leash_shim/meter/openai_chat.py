@@ -7,45 +7,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leash_shim.meter import json_text, openai_request, splice
+from leash_shim.meter import json_text, openai_request
 from leash_shim.meter.bodies import meter_for
 from leash_shim.meter.fingerprint import MAX_CALLS
 from leash_shim.meter.json_text import elements, mapping
-from leash_shim.meter.openai_choices import ChoicesReply
-from leash_shim.meter.usage_filter import UsageChunkFilter
+from leash_shim.meter.openai_choices import ChoicesFormat, ChoicesReply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leash_shim.meter.fingerprint import Fingerprint
-    from leash_shim.meter.wire import Asked, Meter, Prepared, RequestFacts, VisibleFilter
+    from leash_shim.meter.wire import Asked, Meter, RequestFacts
 
 # OpenAI's deprecated function_call stands before the tool calls that replaced it.
 _LEGACY_CALL = 0
 _FIRST_CALL = 1
 
 
-class OpenAIChat:
+class OpenAIChat(ChoicesFormat):
     """The format of ``/chat/completions``."""
 
     name = "openai_chat"
-    tells_failure = False
 
     def read_request(self, asked: Asked) -> RequestFacts:
         """The facts of a request's body."""
         return openai_request.read_request(asked)
 
-    def prepare(self, body: bytes, *, inject: bool) -> Prepared:
-        """The body with ``stream_options.include_usage`` spliced in, where a stream would come without usage."""
-        return splice.prepare(body, inject=inject)
-
     def meter(self, *, content_type: str, facts: RequestFacts, want_fingerprint: bool = True) -> Meter:
         """A meter for an answer of this content type."""
         return meter_for(content_type, lambda: _Reply(facts, want_fingerprint=want_fingerprint))
-
-    def visible_filter(self) -> VisibleFilter:
-        """A filter that hides what the spliced option adds to a stream."""
-        return UsageChunkFilter()
 
 
 OPENAI_CHAT = OpenAIChat()

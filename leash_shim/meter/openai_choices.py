@@ -9,17 +9,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from leash_shim.meter import json_text
+from leash_shim.meter import json_text, splice
 from leash_shim.meter.bodies import DONE
 from leash_shim.meter.fingerprint import MAX_CHOICES
 from leash_shim.meter.json_text import elements, mapping
 from leash_shim.meter.openai_usage import read_usage
 from leash_shim.meter.reply import ReadReply
+from leash_shim.meter.usage_filter import UsageChunkFilter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leash_shim.meter.fingerprint import Fingerprint
+    from leash_shim.meter.wire import Prepared, VisibleFilter
+
+
+class ChoicesFormat:
+    """What both formats do with a stream's usage, which is only on the wire where the request asks for it."""
+
+    tells_failure = False
+
+    def prepare(self, body: bytes, *, inject: bool) -> Prepared:
+        """The body with ``stream_options.include_usage`` spliced in, where a stream would come without usage."""
+        return splice.prepare(body, inject=inject)
+
+    def visible_filter(self) -> VisibleFilter | None:
+        """A filter that hides what the spliced option adds to a stream."""
+        return UsageChunkFilter()
 
 
 class ChoicesReply(ReadReply, ABC):

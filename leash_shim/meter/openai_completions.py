@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leash_shim.meter import json_text, splice
+from leash_shim.meter import json_text
 from leash_shim.meter.bodies import meter_for
 from leash_shim.meter.json_text import mapping
-from leash_shim.meter.openai_choices import ChoicesReply
+from leash_shim.meter.openai_choices import ChoicesFormat, ChoicesReply
 from leash_shim.meter.openai_request import MAX_CHOICES, PROVIDER_PROMPT_TOKENS, requested_model
-from leash_shim.meter.usage_filter import UsageChunkFilter
-from leash_shim.meter.wire import Prepared, RequestFacts
+from leash_shim.meter.wire import RequestFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from leash_shim.meter.fingerprint import Fingerprint
-    from leash_shim.meter.wire import Asked, Meter, VisibleFilter
+    from leash_shim.meter.wire import Asked, Meter
 
 # Parameters that shape the answer or carry prompt text inline; any other that is not a number or a word like true may
 # be a reference to something stored.
@@ -31,11 +30,10 @@ _INLINE = frozenset(
 )
 
 
-class OpenAICompletions:
+class OpenAICompletions(ChoicesFormat):
     """The format of ``/completions``."""
 
     name = "openai_completions"
-    tells_failure = False
 
     def read_request(self, asked: Asked) -> RequestFacts:
         """The facts of a request. ``best_of`` answers are generated and billed, of which ``n`` are shown."""
@@ -53,17 +51,9 @@ class OpenAICompletions:
             service_tier=json_text.name(members.get("service_tier")),
         )
 
-    def prepare(self, body: bytes, *, inject: bool) -> Prepared:
-        """The body with ``stream_options.include_usage`` spliced in, where a stream would come without usage."""
-        return splice.prepare(body, inject=inject)
-
     def meter(self, *, content_type: str, facts: RequestFacts, want_fingerprint: bool = True) -> Meter:
         """A meter for an answer of this content type."""
         return meter_for(content_type, lambda: _Reply(facts, want_fingerprint=want_fingerprint))
-
-    def visible_filter(self) -> VisibleFilter:
-        """A filter that hides what the spliced option adds to a stream."""
-        return UsageChunkFilter()
 
 
 OPENAI_COMPLETIONS = OpenAICompletions()
