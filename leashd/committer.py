@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from leashd.clock import LedgerClock
+from leashd.commit_figures import CommitFigures
 from leashd.core.account import Account
 from leashd.core.events import Entry
 from leashd.engine import Engine
@@ -21,7 +22,8 @@ from leashd.ledger.protocol import Batch, Ledger, LedgerUnavailableError
 from leashd.operations import DURABLE_AT_ONCE, Disconnected, Failed, FailureCode, Operation, Outbound, Reply, Request
 
 MAX_QUEUED = 65_536  # operations; a shim's whole outbox fits, and at 1 kB each it bounds the daemon's memory
-MAX_BATCH = 4_096  # operations in one transaction: some milliseconds of work, so that nobody waits long behind it
+MAX_BATCH = 4_096  # operations in one transaction
+BATCH_S = 0.03  # of deciding for one transaction, so that nobody waits long behind many: an fsync costs a tenth of it
 RIDE_S = 0.003  # how long what nobody waits for may wait for a commit to ride with: DESIGN 8, "a few milliseconds"
 SWEEP_S = 3_600.0  # between looks for outcomes that nobody came back for
 
@@ -46,8 +48,7 @@ class Committer:
         self._urgent = asyncio.Event()
         self._stopping = False
         self._watchers: set[Watcher] = set()
-        self.entries_committed = 0
-        self.commits = 0
+        self.figures = CommitFigures()
         self.read_only = False
 
     def submit(self, operation: Operation, reply: Reply) -> None:
@@ -83,16 +84,28 @@ class Committer:
             while not (self._stopping and not self._queue):
                 await self._something_to_do()
                 now_ns = self._clock.now_ns()
-                for _ in range(min(MAX_BATCH, len(self._queue))):
-                    self.engine.apply(self._queue.popleft(), now_ns)
+                operations = self._decide(now_ns, until_s=loop.time() + BATCH_S)
                 if loop.time() >= next_sweep_s:
                     next_sweep_s = loop.time() + SWEEP_S
                     self.engine.sweep(now_ns)
                 self.engine.tick(now_ns)
-                await self._commit(writer, now_ns)
+                await self._commit(writer, now_ns, operations)
+
+    def _decide(self, now_ns: int, *, until_s: float) -> int:
+        """Carries out what is queued, as much as goes into one transaction; how many operations that was."""
+        now_s = asyncio.get_running_loop().time
+        operations = 0
+        while self._queue and operations < MAX_BATCH and (not operations or now_s() < until_s):
+            self.engine.apply(self._queue.popleft(), now_ns)
+            operations += 1
+        if self._queue:
+            self._urgent.set()  # what is left has waited for long enough
+        return operations
 
     async def _something_to_do(self) -> None:
         """Waits for an operation that somebody waits for, for others to have waited long enough, or for time."""
+        if self._queue:
+            await asyncio.sleep(0)  # what was just told goes out before more is decided
         if not self._queue and not self._stopping:
             self._wake.clear()
             self._urgent.clear()
@@ -103,7 +116,7 @@ class Committer:
             await _wait(self._urgent, RIDE_S)
         self._urgent.clear()
 
-    async def _commit(self, writer: ThreadPoolExecutor, now_ns: int) -> None:
+    async def _commit(self, writer: ThreadPoolExecutor, now_ns: int, operations: int) -> None:
         batch, outbound = self.engine.take()
         if batch:
             batch.clock = self._clock.record(now_ns)
@@ -113,18 +126,17 @@ class Committer:
             except LedgerUnavailableError as error:
                 self._failed(batch, outbound, error)
                 return
-            self._committed(batch)
+            self._committed(batch, operations)
         for reply, answer in outbound.answers:
             reply(answer)
         for link, push in outbound.pushes:
             link.push(push)
 
-    def _committed(self, batch: Batch) -> None:
+    def _committed(self, batch: Batch, operations: int) -> None:
         if self.read_only:
             self.read_only = False
             _log.info("ledger_writable", path=self._ledger.path)
-        self.commits += 1
-        self.entries_committed += len(batch.entries)
+        self.figures.committed(operations=operations, entries=len(batch.entries))
         for watcher in tuple(self._watchers):
             watcher(batch.entries)
 

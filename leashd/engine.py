@@ -6,6 +6,8 @@ Between two commits it is called synchronously, so an operation is never interle
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from leashd.core import closing, control
@@ -36,6 +38,8 @@ from leashd.operations import (
     OpenRun,
     Outbound,
     PricesStored,
+    Probe,
+    Probed,
     Push,
     Raise,
     Reply,
@@ -55,6 +59,7 @@ from leashd.working import Working
 
 GRACE_NS = 2_000_000_000  # how long a session outlives its stream: DESIGN 4.1
 CLOSED_CALLS_KEPT_NS = 30 * 24 * 3_600 * 1_000_000_000  # an outcome that was never acknowledged: DESIGN 4.1
+ENDED_IN_A_BATCH = 256  # calls and runs of sessions that end: some 20 ms of work, and a gateway has thousands
 SWEEP_CALLS = 512  # outcomes forgotten in one batch, so that a sweep never holds a reserve up
 
 _NOT_A_CALL = Failed(FailureCode.UNKNOWN, "no such call of this session")
@@ -83,6 +88,7 @@ class Engine:
             AbandonCall: self._abandon,
             CancelCall: self._cancel,
             Acknowledge: self._acknowledge,
+            Probe: self._probe,
             StorePrices: self._store_prices,
             Kill: self._kill,
             Raise: self._raise,
@@ -110,8 +116,10 @@ class Engine:
 
     def tick(self, now_ns: int) -> None:
         """Does what time alone brings: sessions past their grace, and waiters past their wait."""
+        left = ENDED_IN_A_BATCH
         for session in self._sessions.past_grace(now_ns, GRACE_NS):
-            self._end_session(session, now_ns)
+            if left:
+                left -= self._end_session(session, now_ns, most=left)
         self._line.tick(now_ns)
 
     def next_tick_ns(self) -> int | None:
@@ -132,7 +140,7 @@ class Engine:
     def discard(self, batch: Batch, now_ns: int) -> None:
         """Forgets a batch that could not be committed; those who wait in its runs are decided again."""
         self.working.discard(batch)
-        self._recover_sessions(alive_until_ns=now_ns, now_ns=now_ns)  # one that had ended has not, after all
+        self._sessions.postpone(now_ns, GRACE_NS)  # one that was about to end is not, and must not be tried at once
         for run in batch.accounts:
             self._line.changed(run)
 
@@ -141,7 +149,7 @@ class Engine:
     def _recover_sessions(self, *, alive_until_ns: int, now_ns: int) -> None:
         """Gives every session that the ledger names, and that has no stream, the grace to come back."""
         named = {session for session, _ in self._ledger.openers()}
-        named |= {key.session for key, _ in self._ledger.open_calls()}
+        named |= {key.session for key in self._ledger.open_call_keys()}
         for session in named:
             self._sessions.recovered(session, alive_until_ns=alive_until_ns, lost_at_ns=now_ns)
 
@@ -150,24 +158,31 @@ class Engine:
         replaced = self._sessions.connect(hello.session, hello.link)
         if replaced is not None:
             replaced.replaced()
-        for call in self.working.open_calls(hello.session):
-            if call.call not in hello.held_calls:
-                self._emit(call.run, closing.void(call), now_ns, call=call)
+        for call in list(self.working.open_calls(hello.session, hello.held_calls)):
+            self._emit(call.run, closing.void(call), now_ns, call=call)
         return Welcome()
 
     def _disconnected(self, operation: Disconnected, _reply: Reply, now_ns: int) -> None:
         self._line.drop_session(operation.session)
         self._sessions.disconnect(operation.session, now_ns)
 
-    def _end_session(self, session: Session, now_ns: int) -> None:
-        """Abandons what is open of a session that is not coming back, and takes it off its runs."""
-        for call in self.working.open_calls(session.id):
+    def _end_session(self, session: Session, now_ns: int, *, most: int) -> int:
+        """Abandons what is open of a session that is not coming back, and then takes it off its runs.
+
+        It does so much of it, and says how much that was. A session is forgotten once nothing is left to do, so by
+        then the rest of it is durable.
+        """
+        calls = list(islice(self.working.open_calls(session.id), most))
+        for call in calls:
             account = self._account(call.run)
             self._emit(call.run, closing.abandon(account, call, None, 0), now_ns, call=call)
-        for account in self.working.runs_opened_by(session.id):
+        accounts = list(islice(self.working.runs_opened_by(session.id), most - len(calls)))
+        for account in accounts:
             events = control.close_run(account, session.id, clean=False, until_ns=session.alive_until_ns)
             self._emit(account.run, events, now_ns)
-        self._sessions.forget(session.id)
+        if not calls and not accounts:
+            self._sessions.forget(session.id)
+        return len(calls) + len(accounts)
 
     def _open_run(self, operation: OpenRun, _reply: Reply, now_ns: int) -> Answer:
         if operation.prices_sha256 and not self._prices.has(operation.prices_sha256):
@@ -178,9 +193,14 @@ class Engine:
             given=operation.given,
             defaults=operation.defaults,
             prices=table_id(operation.prices_sha256),
+            lowered=operation.lowered,
+            on_behalf=operation.on_behalf,
         )
+        account = self.working.account(operation.run)
+        if account is None and (failed := self._too_many(operation)) is not None:
+            return failed
         try:
-            events = control.open_run(self.working.account(operation.run), command)
+            events = control.open_run(account, command)
         except LooserLimitError as error:
             message = (
                 f"{error.flag} is looser than what is in force for run {operation.run}: "
@@ -199,11 +219,23 @@ class Engine:
         self._sessions.wraps(operation.session, operation.run, operation.pid)
         return AccountShown(account, now_ns)
 
+    def _too_many(self, operation: OpenRun) -> Failed | None:
+        """Why a run is not made anew."""
+        run, most_open, most = operation.run, operation.max_open_runs, operation.max_runs
+        if most and self.working.runs_of_tenant(run) >= most:
+            message = f"run {run} would be one more than the {most} that its tenant may have: use one of those"
+            return Failed(FailureCode.TOO_MANY_RUNS, message)
+        if most_open and self.working.open_runs >= most_open:
+            message = f"{most_open} runs are open, which is the most (--max-runs): try again when some have ended"
+            return Failed(FailureCode.TOO_MANY_OPEN, message)
+        return None
+
     def _close_run(self, operation: CloseRun, _reply: Reply, now_ns: int) -> Answer:
         account = self.working.account(operation.run)
         if account is None:
             return Failed(FailureCode.NOT_OPEN, f"run {operation.run} is not open")
-        events = control.close_run(account, operation.session, clean=True, until_ns=now_ns)
+        self._sessions.wraps(operation.session, operation.run, 0)
+        events = control.close_run(account, operation.session, clean=not operation.unfinished, until_ns=now_ns)
         return AccountShown(self._emit(operation.run, events, now_ns), now_ns)
 
     # Calls
@@ -235,8 +267,10 @@ class Engine:
             return _NOT_A_CALL
         if call is not None:
             report = self._prices.report(operation, call)
-            self._emit(account.run, closing.settle(account, call, report, now_ns), now_ns, call=call)
-            return CallClosed("settled", report.cost_nanodollars)
+            settled, *consequences = closing.settle(account, call, report, now_ns)
+            assert isinstance(settled, Settled)
+            self._emit(account.run, (settled, *consequences), now_ns, call=call)
+            return CallClosed("settled", report.cost_nanodollars, blind=settled.blind)
         closed = self.working.closed_call(operation.session, operation.call)
         if closed is None:
             return _NOT_A_CALL
@@ -246,7 +280,7 @@ class Engine:
         settled, *consequences = closing.amend(account, closed, report, now_ns)
         assert isinstance(settled, Settled)
         self._emit(account.run, (settled, *consequences), now_ns, call=closed.person)
-        return CallClosed("settled", settled.cost_nanodollars)
+        return CallClosed("settled", settled.cost_nanodollars, blind=settled.blind)
 
     def _void(self, operation: VoidCall, _reply: Reply, now_ns: int) -> Answer:
         account, call = self._own_call(operation)
@@ -280,6 +314,10 @@ class Engine:
         self.working.acknowledge(operation.session, operation.calls)
         return Done()
 
+    def _probe(self, _operation: Probe, _reply: Reply, _now_ns: int) -> Answer:
+        self.working.batch.probed = True
+        return Probed(self.working.open_runs)
+
     # People, and what any client may ask
 
     def _store_prices(self, operation: StorePrices, _reply: Reply, _now_ns: int) -> Answer:
@@ -290,13 +328,10 @@ class Engine:
         return PricesStored(operation.models)
 
     def _kill(self, operation: Kill, _reply: Reply, now_ns: int) -> Answer:
-        names = operation.runs
-        if operation.every:
-            names = tuple(account.run for account in self._unfinished())
         killed: list[str] = []
         unknown: list[str] = []
         already: list[str] = []
-        for run in dict.fromkeys(names):
+        for run in dict.fromkeys(operation.runs):
             account = self.working.account(run)
             if account is None:
                 unknown.append(run)
@@ -308,13 +343,6 @@ class Engine:
                 # Killed before, but its calls in flight were left: this time they are not.
                 self._push(account, RunStopped(run, Reason.KILL_SWITCH, now=True))
         return Kills(tuple(killed), tuple(unknown), tuple(already))
-
-    def _unfinished(self) -> list[Account]:
-        """Every run that somebody has open, or that has a call open."""
-        numbers = {number for _, number in self._ledger.openers()}
-        accounts = [self.working.account_by_number(number) for number in sorted(numbers)]
-        accounts += [self.working.account(call.run) for _, call in self._ledger.open_calls()]
-        return [account for account in accounts if account is not None and (account.openers or account.open.calls)]
 
     def _raise(self, operation: Raise, _reply: Reply, now_ns: int) -> Answer:
         account = self.working.account(operation.run)
@@ -350,18 +378,21 @@ class Engine:
         account = self.working.emit(run, events, now_ns, call=call)
         for event in events:
             if isinstance(event, Stopped):
-                self._push(account, RunStopped(run, event.reason, event.now))
+                self._push(account, RunStopped(run, event.reason, event.now), counted=True)
             elif isinstance(event, Warned):
                 push = RunWarned(run, event.reason, event.used, event.limit)
-                self._push(account, push)
+                self._push(account, push, counted=True)
         if events:
             self._line.changed(run)
         return account
 
-    def _push(self, account: Account, push: Push) -> None:
-        """Tells every shim that has the run open, and a live stream."""
+    def _push(self, account: Account, push: Push, *, counted: bool = False) -> None:
+        """Tells every shim that has the run open, and a live stream; the first of them that it counts."""
         links = (self._sessions.link(opener.session) for opener in account.openers)
-        self.outbound.pushes.extend((link, push) for link in links if link is not None)
+        pushes = [(link, push) for link in links if link is not None]
+        if counted and pushes:
+            pushes[0] = (pushes[0][0], replace(push, counts=True))
+        self.outbound.pushes.extend(pushes)
 
     def _answer(self, reply: Reply, answer: Answer) -> None:
         self.outbound.answers.append((reply, answer))

@@ -24,6 +24,8 @@ class FailureCode(StrEnum):
     PRICES_UNKNOWN = "prices_unknown"
     UNAVAILABLE = "unavailable"
     BUSY = "busy"
+    TOO_MANY_OPEN = "too_many_open"
+    TOO_MANY_RUNS = "too_many_runs"
     CANNOT_RAISE = "cannot_raise"
     AMBIGUOUS = "ambiguous"
 
@@ -69,11 +71,19 @@ class CallClosed:
     outcome: str
     cost_nanodollars: int = 0
     repeated: bool = False
+    blind: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """Carried out; there is nothing to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """A write went through."""
+
+    open_runs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ class Kills:
     already_stopped: tuple[str, ...]
 
 
-Answer = Failed | Welcome | AccountShown | Admit | Refused | CallClosed | Done | PricesStored | Kills
+Answer = Failed | Welcome | AccountShown | Admit | Refused | CallClosed | Done | Probed | PricesStored | Kills
 Reply = Callable[[Answer], None]
 
 
@@ -101,21 +111,23 @@ Reply = Callable[[Answer], None]
 
 @dataclass(frozen=True, slots=True)
 class RunStopped:
-    """A run that the session has open was stopped."""
+    """A run that the session has open was stopped. ``counts`` for one of those that are told of the same stop."""
 
     run: str
     reason: Reason
     now: bool
+    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RunWarned:
-    """A run that the session has open crossed its warning line."""
+    """A run that the session has open crossed its warning line. ``counts`` as for a stop."""
 
     run: str
     reason: Reason
     used: int
     limit: int
+    counts: bool = False
 
 
 Push = RunStopped | RunWarned
@@ -153,7 +165,11 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
-    """Makes a run ready for reserves of this session."""
+    """Makes a run ready for reserves of this session.
+
+    ``on_behalf`` and ``lowered`` as the core has them. ``max_open_runs`` and ``max_runs`` bound what is made anew, in
+    the ledger and for the run's tenant; zero for no bound.
+    """
 
     session: bytes
     link: Link
@@ -163,15 +179,20 @@ class OpenRun:
     defaults: Given
     prices_sha256: bytes
     pid: int
+    lowered: Given = field(default_factory=dict)
+    on_behalf: bool = False
+    max_open_runs: int = 0
+    max_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CloseRun:
-    """The session will reserve no more calls of the run."""
+    """The session will reserve no more calls of the run. ``unfinished`` where the run's agent goes on."""
 
     session: bytes
     link: Link
     run: str
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +267,14 @@ class Acknowledge:
     calls: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Writes to the ledger, and changes nothing in it."""
+
+    session: bytes
+    link: Link
+
+
 # Operations of people, and of any client
 
 
@@ -263,7 +292,6 @@ class Kill:
     """Stops runs for good."""
 
     runs: tuple[str, ...]
-    every: bool
     now: bool
     actor_uid: int
 
@@ -288,7 +316,6 @@ class Resolve:
     actor_uid: int
 
 
-SessionOperation = OpenRun | CloseRun | ReserveCall | SettleCall | VoidCall | AbandonCall | CancelCall | Acknowledge
 Operation = (
     Hello
     | Disconnected
@@ -300,6 +327,7 @@ Operation = (
     | AbandonCall
     | CancelCall
     | Acknowledge
+    | Probe
     | StorePrices
     | Kill
     | Raise
@@ -307,11 +335,11 @@ Operation = (
 )
 
 FROM_A_STREAM = (
-    Disconnected, OpenRun, CloseRun, ReserveCall, SettleCall, VoidCall, AbandonCall, CancelCall, Acknowledge,
+    Disconnected, OpenRun, CloseRun, ReserveCall, SettleCall, VoidCall, AbandonCall, CancelCall, Acknowledge, Probe,
 )  # fmt: skip
 """Operations that count only while the stream they came on is their session's."""
 
-DURABLE_AT_ONCE = (Hello, OpenRun, CloseRun, ReserveCall, StorePrices, Kill, Raise, Resolve)
+DURABLE_AT_ONCE = (Hello, OpenRun, CloseRun, ReserveCall, Probe, StorePrices, Kill, Raise, Resolve)
 """Operations that somebody waits for. The others may ride with the next commit for a few milliseconds."""
 
 

@@ -18,6 +18,7 @@ from leashd.operations import ReserveCall, SettleCall, StorePrices
 
 TABLE_ID_BYTES = 8  # of the SHA-256; a call names its table by them
 MAX_LOADED_TABLES = 64  # price tables kept parsed; a host uses a handful
+MAX_KNOWN_TABLES = 1_024  # hashes of tables kept, 100 bytes each
 
 
 def table_id(sha256: bytes) -> bytes:
@@ -38,11 +39,19 @@ class PriceBook:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._loaded: dict[bytes, PriceTable] = {}
+        self._hashes: dict[bytes, bytes] = {}  # id -> SHA-256; a table of a ledger is there for good
 
     def has(self, sha256: bytes) -> bool:
-        """Whether the ledger has this very table."""
-        stored = self._ledger.price_table(table_id(sha256))
-        return stored is not None and _decode(stored)[0] == sha256
+        """Whether the ledger has this very table. Asked with every opening of a run, so it is decoded only once."""
+        identity = table_id(sha256)
+        if identity not in self._hashes:
+            stored = self._ledger.price_table(identity)
+            if stored is None:
+                return False
+            if len(self._hashes) >= MAX_KNOWN_TABLES:
+                self._hashes.clear()
+            self._hashes[identity] = _decode(stored)[0]
+        return self._hashes[identity] == sha256
 
     def quote(self, call: ReserveCall, prices: bytes, history: ModelHistory) -> Quote:
         """What is known of a call's price before it is made."""

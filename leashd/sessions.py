@@ -60,7 +60,11 @@ class Sessions:
 
     def wraps(self, session: bytes, run: str, pid: int) -> None:
         """The session runs this process under a run; 0 for none."""
-        self._sessions[session].pids[run] = pid
+        pids = self._sessions[session].pids
+        if pid:
+            pids[run] = pid
+        else:
+            pids.pop(run, None)  # a gateway opens any number of runs, and wraps none
 
     def link(self, session: bytes) -> Link | None:
         """The live stream of a session."""
@@ -79,6 +83,11 @@ class Sessions:
             for session in self._sessions.values()
             if session.link is None and session.lost_at_ns + grace_ns <= now_ns
         ]
+
+    def postpone(self, now_ns: int, grace_ns: int) -> None:
+        """Gives the sessions that are past their grace another one, after which their end is tried again."""
+        for session in self.past_grace(now_ns, grace_ns):
+            session.lost_at_ns = now_ns
 
     def next_end_ns(self, grace_ns: int) -> int | None:
         """When the first session that is away runs out of its grace."""

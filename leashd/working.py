@@ -6,12 +6,13 @@ a failed commit discards it all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHistory
 from leashd.core.closing import closed_record
 from leashd.core.events import Closed, Entry, Event, Opened, Reserved, Resolved, Settled, Voided
 from leashd.core.fold import create, fold, fold_call, fold_model
+from leashd.counts import RunCounts, tenant_of
 from leashd.ledger.protocol import Batch, CallKey, Ledger
 
 MAX_CACHED_ACCOUNTS = 10_000  # about 20 MB; past it they are read again, which costs tens of microseconds each
@@ -24,21 +25,26 @@ class Working:
         self._ledger = ledger
         self._accounts: dict[str, Account] = {}
         self._next_number = ledger.next_number()
+        self._counts = RunCounts(ledger)
         self.batch = Batch()
 
     def account(self, run: str) -> Account | None:
         """One run's account as of now."""
-        account = self._accounts.get(run)
+        account = self.batch.accounts.get(run) or self._accounts.get(run)
         if account is None:
             account = self._ledger.account(run)
             if account is not None:
                 self._remember(account)
         return account
 
-    def account_by_number(self, number: int) -> Account | None:
-        """The account of the run that has this number."""
-        run = self._ledger.run_name(number)
-        return self.account(run) if run is not None else None
+    @property
+    def open_runs(self) -> int:
+        """Runs that some session has open."""
+        return self._counts.open_runs
+
+    def runs_of_tenant(self, run: str) -> int:
+        """How many runs there are of the tenant that a run of this name has."""
+        return self._counts.of_tenant(tenant_of(run), self.batch.accounts)
 
     def call(self, session: bytes, account: Account, call: bytes) -> Call | None:
         """A call of a session in a run that is open or unresolved."""
@@ -50,10 +56,15 @@ class Working:
         key = (session, call)
         return self.batch.closed_calls[key] if key in self.batch.closed_calls else self._ledger.closed_call(*key)
 
-    def open_calls(self, session: bytes) -> list[Call]:
-        """The open calls of a session."""
-        calls = self._changed(self._ledger.open_calls(session))
-        return [call for call in calls if call.session == session and call.state is CallState.OPEN]
+    def open_calls(self, session: bytes, held: frozenset[bytes] = frozenset()) -> Iterator[Call]:
+        """The open calls of a session but those that it holds. Only they are read: it may hold thousands."""
+        changed = self.batch.calls
+        for key in self._ledger.open_call_keys(session):
+            if key.call not in held and key not in changed and (call := self._ledger.call(key)) is not None:
+                yield call
+        for key, made in list(changed.items()):
+            if key.session == session and key.call not in held and made is not None and made.state is CallState.OPEN:
+                yield made
 
     def unresolved_calls(self, account: Account, prefix: bytes) -> list[Call]:
         """The unresolved calls of a run whose id begins with ``prefix``."""
@@ -64,13 +75,18 @@ class Working:
             if call.run == account.run and call.state is CallState.UNRESOLVED and call.call.startswith(prefix)
         ]
 
-    def runs_opened_by(self, session: bytes) -> list[Account]:
-        """The runs that a session has open."""
-        numbers = {number for _, number in self._ledger.openers(session)}
-        numbers |= {number for opener, number in self.batch.openers if opener == session}
-        accounts = {account.number: account for account in self.batch.accounts.values()}
-        found = (accounts.get(number) or self.account_by_number(number) for number in sorted(numbers))
-        return [account for account in found if account is not None and account.has_opener(session)]
+    def runs_opened_by(self, session: bytes) -> Iterator[Account]:
+        """The runs that a session has open, read one by one: it may have thousands."""
+        stored: set[int] = set()
+        for _, number in self._ledger.openers(session):
+            run = self._ledger.run_name(number)
+            account = self.account(run) if run is not None else None
+            if account is not None and account.has_opener(session):
+                stored.add(number)
+                yield account
+        for account in list(self.batch.accounts.values()):
+            if account.number not in stored and account.has_opener(session):
+                yield account
 
     def model(self, name: str) -> ModelHistory:
         """What the ledger knows of a model."""
@@ -87,6 +103,7 @@ class Working:
             if account is None:
                 account = create(run, self._next_number, entry)
                 self._next_number += 1
+                self._counts.created(run)
             else:
                 account = fold(account, entry)
             self.batch.entries.append((account, entry))
@@ -111,12 +128,14 @@ class Working:
         """Forgets everything that a failed batch had folded."""
         for run in batch.accounts:
             self._accounts.pop(run, None)
+        self._counts.discarded(batch)
 
     def _index(self, account: Account, entry: Entry, before: Call | None) -> None:
         """Keeps the records beside the accounts in step with an entry."""
         event = entry.event
         if isinstance(event, Opened | Closed):
             self.batch.openers[event.session, account.number] = isinstance(event, Opened)
+            self._counts.opened_or_closed(account.number, is_open=bool(account.openers))
         elif isinstance(event, Reserved):
             key = CallKey(event.session, account.number, event.call)
             self.batch.calls[key] = fold_call(None, account, entry)
@@ -137,6 +156,5 @@ class Working:
 
     def _remember(self, account: Account) -> None:
         if len(self._accounts) >= MAX_CACHED_ACCOUNTS and account.run not in self._accounts:
-            kept = self.batch.accounts  # what the batch has folded is nowhere else
-            self._accounts = {run: self._accounts[run] for run in kept if run in self._accounts}
+            self._accounts.clear()  # what the batch has folded is in the batch
         self._accounts[account.run] = account

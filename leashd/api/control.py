@@ -25,6 +25,8 @@ from leashd.ledger.protocol import Ledger
 from leashd.operations import AccountShown, Kill, Kills, Raise, Resolve
 
 PAGE = 256  # accounts or entries in a message: about 100 kB, and some milliseconds of work between two other tasks
+NAMES_PAGE = 4_096  # names read between two other tasks: some milliseconds, as well
+KILLED_TOGETHER = 256  # runs in one operation, so that a kill of thousands holds nobody up
 MAX_SHOWN_UNRESOLVED = 100  # unresolved calls in one account; more than a person reads
 MAX_WATCHED = 4_096  # events that a watcher has not taken; a slower one is told how many it missed
 
@@ -46,12 +48,29 @@ class ControlService(control_pb2_grpc.ControlServicer):
         """The accounts, by name."""
         del context
         with self._activity.busy():
+            if request.name:
+                async for account in self._named(request.name):
+                    if request.all or account.status is not Status.FINISHED:
+                        yield control_pb2.ListResponse(accounts=[self._message(account)])
+                return
             after = ""
             while page := list(islice(self._ledger.accounts(after), PAGE)):
                 after = page[-1].run
                 shown = [account for account in page if request.all or account.status is not Status.FINISHED]
                 yield control_pb2.ListResponse(accounts=[self._message(account) for account in shown])
                 await anyio.lowlevel.checkpoint()
+
+    async def _named(self, wanted: str) -> AsyncIterator[Account]:
+        """The runs of a name, without a tenant or with any. Of the others the names are read, and not the accounts."""
+        after = ""
+        while page := list(islice(self._ledger.run_names(after=after), NAMES_PAGE)):
+            after = page[-1]
+            for name in page:
+                if name == wanted or name.endswith(f"/{wanted}"):
+                    account = self._ledger.account(name)
+                    assert account is not None
+                    yield account
+            await anyio.lowlevel.checkpoint()
 
     async def Get(self, request: control_pb2.GetRequest, context: _Context) -> control_pb2.GetResponse:  # noqa: N802
         """One account."""
@@ -78,13 +97,27 @@ class ControlService(control_pb2_grpc.ControlServicer):
     async def Kill(self, request: control_pb2.KillRequest, context: _Context) -> control_pb2.KillResponse:  # noqa: N802
         """Stops runs for good."""
         with self._activity.busy():
-            runs = tuple(request.runs)
-            operation = Kill(runs=runs, every=request.all, now=request.now, actor_uid=self._host.uid)
-            answer = await ask(self._committer, operation, context)
-            assert isinstance(answer, Kills)
-            return control_pb2.KillResponse(
-                killed=answer.killed, unknown=answer.unknown, already_stopped=answer.already_stopped
-            )
+            runs = [run async for run in self._unfinished()] if request.all else list(dict.fromkeys(request.runs))
+            response = control_pb2.KillResponse()
+            for start in range(0, len(runs), KILLED_TOGETHER):
+                together = tuple(runs[start : start + KILLED_TOGETHER])
+                answer = await ask(self._committer, Kill(together, request.now, self._host.uid), context)
+                assert isinstance(answer, Kills)
+                response.killed.extend(answer.killed)
+                response.unknown.extend(answer.unknown)
+                response.already_stopped.extend(answer.already_stopped)
+            return response
+
+    async def _unfinished(self) -> AsyncIterator[str]:
+        """Every run that some session has open, or that has a call open, in the order in which they were made."""
+        numbers = {number for _, number in self._ledger.openers()}
+        numbers |= {key.number for key in self._ledger.open_call_keys()}
+        for count, number in enumerate(sorted(numbers), start=1):
+            name = self._ledger.run_name(number)
+            assert name is not None
+            yield name
+            if count % NAMES_PAGE == 0:
+                await anyio.lowlevel.checkpoint()
 
     async def Raise(self, request: control_pb2.RaiseRequest, context: _Context) -> control_pb2.RaiseResponse:  # noqa: N802
         """Sets limits of a run and lifts its stop."""
@@ -144,9 +177,9 @@ class ControlService(control_pb2_grpc.ControlServicer):
                 owner_uid=self._host.uid,
                 started_at_unix_ns=self._host.started_at_ns,
                 sessions=self._committer.engine.connected_sessions,
-                open_calls=sum(1 for _ in self._ledger.open_calls()),
-                entries_committed=self._committer.entries_committed,
-                commits=self._committer.commits,
+                open_calls=sum(1 for _ in self._ledger.open_call_keys()),
+                entries_committed=self._committer.figures.entries,
+                commits=self._committer.figures.commits,
                 read_only=self._committer.read_only,
             )
 

@@ -9,6 +9,7 @@ from typing import Any
 from leash.names import check_run_name
 from leash.usage import Usage
 from leash.v1 import shim_pb2, types_pb2
+from leashd.commit_figures import CommitFigures
 from leashd.core.account import Account, Call, Status
 from leashd.core.admission import Admit
 from leashd.core.boundaries import deadline_at_ns
@@ -94,6 +95,13 @@ def bound_tokens(value: int) -> int:
     return min(value, MAX_TOKENS)
 
 
+def most_runs(value: int) -> int:
+    """A bound on how many runs there may be; zero for none. Raises InvalidMessageError."""
+    if value < 0:
+        raise InvalidMessageError("a number of runs must not be negative")
+    return value
+
+
 def http_status(value: int) -> int:
     """The provider's status, checked. Raises InvalidMessageError."""
     if not 100 <= value <= 599:
@@ -170,7 +178,10 @@ def answer_message(op_id: int, answer: Answer) -> shim_pb2.Answer:
         return shim_pb2.Answer(op_id=op_id, admitted=shim_pb2.Admitted(held_nanodollars=answer.held_nanodollars))
     if isinstance(answer, CallClosed):
         closed = shim_pb2.Closed(
-            outcome=answer.outcome, cost_nanodollars=answer.cost_nanodollars, repeated=answer.repeated
+            outcome=answer.outcome,
+            cost_nanodollars=answer.cost_nanodollars,
+            repeated=answer.repeated,
+            blind=types_pb2.REASON_UNSPECIFIED if answer.blind is None else _REASONS[answer.blind],
         )
         return shim_pb2.Answer(op_id=op_id, closed=closed)
     if isinstance(answer, Refused):
@@ -185,6 +196,17 @@ def answer_message(op_id: int, answer: Answer) -> shim_pb2.Answer:
     raise TypeError(f"no shim is answered with {answer!r}")
 
 
+def probed_message(op_id: int, *, open_runs: int, figures: CommitFigures) -> shim_pb2.Answer:
+    """The answer to a probe."""
+    probed = shim_pb2.Probed(
+        open_runs=open_runs,
+        commits=figures.commits,
+        operations=figures.operations,
+        commits_by_size=figures.commits_by_size,
+    )
+    return shim_pb2.Answer(op_id=op_id, probed=probed)
+
+
 def welcome_message(op_id: int, *, version: str, grace_ns: int) -> shim_pb2.Answer:
     """The answer to a hello."""
     welcome = shim_pb2.Welcome(daemon_version=version, protocol=PROTOCOL, grace_ns=grace_ns)
@@ -194,11 +216,12 @@ def welcome_message(op_id: int, *, version: str, grace_ns: int) -> shim_pb2.Answ
 def push_message(push: Push) -> shim_pb2.Push:
     """What a shim is told unasked."""
     if isinstance(push, RunStopped):
-        return shim_pb2.Push(run_stopped=shim_pb2.RunStopped(run=push.run, reason=_REASONS[push.reason], now=push.now))
+        stopped = shim_pb2.RunStopped(run=push.run, reason=_REASONS[push.reason], now=push.now, counts=push.counts)
+        return shim_pb2.Push(run_stopped=stopped)
     unit = _unit(push.reason, push.limit)
     return shim_pb2.Push(
         run_warned=shim_pb2.RunWarned(
-            run=push.run, reason=push.reason.value, used=push.used, limit=push.limit, unit=unit
+            run=push.run, reason=push.reason.value, used=push.used, limit=push.limit, unit=unit, counts=push.counts
         )
     )
 

@@ -35,6 +35,8 @@ from leashd.operations import (
     OpenRun,
     Operation,
     PricesStored,
+    Probe,
+    Probed,
     Push,
     ReserveCall,
     SettleCall,
@@ -136,6 +138,9 @@ class _Stream:
     def _answer(self, op_id: int, answer: Answer) -> None:
         if isinstance(answer, Welcome):
             self._answers.append(convert.welcome_message(op_id, version=__version__, grace_ns=GRACE_NS))
+        elif isinstance(answer, Probed):
+            figures = self._committer.figures
+            self._answers.append(convert.probed_message(op_id, open_runs=answer.open_runs, figures=figures))
         else:
             self._answers.append(convert.answer_message(op_id, answer))
         self._send()
@@ -190,10 +195,14 @@ class _Stream:
             defaults=convert.given_limits(message.defaults),
             prices_sha256=message.prices_sha256,
             pid=max(0, message.pid),
+            lowered=convert.given_limits(message.lowered),
+            on_behalf=message.kind == "gateway",
+            max_open_runs=convert.most_runs(message.max_open_runs),
+            max_runs=convert.most_runs(message.max_runs),
         )
 
     def _close_run(self, message: shim_pb2.CloseRun) -> Operation:
-        return CloseRun(self._session, self, message.run)
+        return CloseRun(self._session, self, message.run, message.unfinished)
 
     def _reserve(self, message: shim_pb2.Reserve) -> Operation:
         return ReserveCall(
@@ -240,6 +249,9 @@ class _Stream:
     def _acknowledge(self, message: shim_pb2.Acknowledge) -> Operation:
         return Acknowledge(self._session, self, tuple(convert.call_id(call) for call in message.call_ids))
 
+    def _probe(self, _message: shim_pb2.Probe) -> Operation:
+        return Probe(self._session, self)
+
 
 def _nobody(_answer: Answer) -> None:
     """The reply of an operation that nobody waits for."""
@@ -254,4 +266,5 @@ _CONVERSIONS: dict[str, Callable[[_Stream, Any], Operation]] = {
     "abandon": _Stream._abandon,  # noqa: SLF001
     "cancel": _Stream._cancel,  # noqa: SLF001
     "acknowledge": _Stream._acknowledge,  # noqa: SLF001
+    "probe": _Stream._probe,  # noqa: SLF001
 }

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from leashd.core.account import Account
 from leashd.core.boundaries import all_trips
 from leashd.core.events import Closed, Event, Opened, Raised, Stopped
-from leashd.core.limits import FLAGS, Given, Limits, LimitState, first_limits, raised, reopened
+from leashd.core.limits import (
+    FLAGS,
+    Given,
+    Limits,
+    LimitState,
+    first_limits,
+    lowered,
+    raised,
+    reopened,
+    reopened_for_others,
+)
 from leashd.core.reasons import RESUMABLE, Reason
 
 MAX_OPENERS = 1024  # shim sessions of one run: far above any number of gateway workers, and it bounds the account
@@ -23,13 +33,18 @@ _TRIPPED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenRun:
-    """A shim session wants to reserve calls of a run. ``defaults`` hold only where the run is new."""
+    """A shim session wants to reserve calls of a run. ``defaults`` and ``lowered`` hold only where the run is new.
+
+    ``on_behalf`` says that the run's agent is somebody else than who gives the limits; ``lowered`` is what it asks for.
+    """
 
     session: bytes
     owner_uid: int
     given: Given
     defaults: Given
     prices: bytes
+    lowered: Given = field(default_factory=dict)
+    on_behalf: bool = False
 
 
 class CannotRaiseError(ValueError):
@@ -46,9 +61,10 @@ def open_run(account: Account | None, command: OpenRun) -> tuple[Event, ...]:
     Raises LooserLimitError, TooManyOpenersError, or ValueError for limits that contradict each other.
     """
     if account is None:
-        limits = first_limits(command.given, command.defaults)
+        limits = lowered(first_limits(command.given, command.defaults), command.lowered)
         return (_opened(command, limits, new_episode=True),)
-    limits = reopened(account.limits, command.given)
+    declare = reopened_for_others if command.on_behalf else reopened
+    limits = declare(account.limits, command.given)
     is_opener = account.has_opener(command.session)
     prices = command.prices or account.prices
     if is_opener and limits == account.limits and prices == account.prices:

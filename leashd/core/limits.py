@@ -20,6 +20,10 @@ class OnBlind(IntEnum):
     ALLOW = 3
 
 
+class ContradictionError(ValueError):
+    """Limits that are fine one by one, and cannot hold together."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a run may use. Zero turns a boundary off."""
@@ -54,7 +58,9 @@ class Limits:
             and self.compute_rate_nanodollars_per_hour
             and not self.deadline_ns
         ):
-            raise ValueError("--strict with a compute rate needs a deadline: without one the compute has no ceiling")
+            raise ContradictionError(
+                "--strict with a compute rate needs a deadline: without one the compute has no ceiling"
+            )
 
 
 _INTEGERS = tuple(f.name for f in fields(Limits) if f.type == "int")
@@ -82,6 +88,9 @@ Given = Mapping[str, int]
 _CAPS = frozenset(
     {"max_cost_nanodollars", "max_calls", "deadline_ns", "stall_replies", "max_cost_per_call_nanodollars"}
 )
+
+_RATE = frozenset({"rate_tokens", "rate_window_ns"})
+"""The two are one limit, so they are judged and taken together."""
 
 
 class LooserLimitError(ValueError):
@@ -112,22 +121,54 @@ def reopened(state: LimitState, given: Given) -> LimitState:
     A limit equal to the one last declared changes nothing, so that a job run again after a raise keeps the raise.
     A tighter one is taken. Raises LooserLimitError for one that is looser than what is in force.
     """
-    declared_anew = {name: value for name, value in given.items() if value != getattr(state.declared, name)}
-    if "rate_tokens" in declared_anew or "rate_window_ns" in declared_anew:
-        # The two are one limit, so they are judged and taken together.
-        declared_anew |= {name: given[name] for name in ("rate_tokens", "rate_window_ns") if name in given}
+    declared_anew = _changed(state, given)
     if not declared_anew:
         return state
     in_force = _with(state.in_force, declared_anew)
     for name in declared_anew:
-        if _is_looser(name, in_force, state.in_force):
+        if _is_looser(name, declared_anew, state.in_force):
             raise LooserLimitError(name)
     return LimitState(declared=_with(state.declared, declared_anew), in_force=in_force)
+
+
+def reopened_for_others(state: LimitState, given: Given) -> LimitState:
+    """The limits after one who opens runs on behalf of others declared ``given``.
+
+    Tighter limits are taken, as from any opener. Looser ones are declared without being in force: its other runs have
+    them, and to refuse this one would hit an agent that has no say in it. For the same reason one that contradicts
+    those that stay is left out. Raises ValueError only for what is no limit at all.
+    """
+    changed = _changed(state, given)
+    taken = {name: value for name, value in changed.items() if not _is_looser(name, changed, state.in_force)}
+    return LimitState(
+        declared=_with_what_fits(state.declared, changed), in_force=_with_what_fits(state.in_force, taken)
+    )
+
+
+def lowered(state: LimitState, asked: Given) -> LimitState:
+    """The limits of a new run whose own client asked for tighter ones; what is looser than those in force is not taken.
+
+    What is declared stays, so that whoever opens the run without asking for them finds nothing changed.
+    """
+    tighter = {
+        name: value
+        for name, value in asked.items()
+        if name in _CAPS and _cap(value) < _cap(getattr(state.in_force, name))
+    }
+    return LimitState(declared=state.declared, in_force=_with(state.in_force, tighter))
 
 
 def raised(state: LimitState, given: Given) -> LimitState:
     """The limits after a person set ``given``: what is declared stays, so that the next opener does not undo it."""
     return LimitState(declared=state.declared, in_force=_with(state.in_force, given))
+
+
+def _changed(state: LimitState, given: Given) -> Given:
+    """The limits among ``given`` that are not those last declared."""
+    changed = {name: value for name, value in given.items() if value != getattr(state.declared, name)}
+    if changed.keys() & _RATE:
+        changed |= {name: given[name] for name in _RATE if name in given}
+    return changed
 
 
 def _with(limits: Limits, given: Given) -> Limits:
@@ -137,25 +178,38 @@ def _with(limits: Limits, given: Given) -> Limits:
     return replace(limits, **changes)  # type: ignore[arg-type]
 
 
-def _is_looser(name: str, new: Limits, current: Limits) -> bool:
-    if name in _CAPS:
-        return _cap(getattr(new, name)) > _cap(getattr(current, name))
-    if name in ("rate_tokens", "rate_window_ns"):
+def _with_what_fits(limits: Limits, given: Given) -> Limits:
+    """The limits with those of ``given`` that can hold beside them; a deadline comes before what needs one."""
+    for field in fields(Limits):
+        if field.name not in given:
+            continue
+        together = _RATE if field.name in _RATE else {field.name}
+        try:
+            limits = _with(limits, {name: given[name] for name in together if name in given})
+        except ContradictionError:
+            continue
+    return limits
+
+
+def _is_looser(name: str, given: Given, current: Limits) -> bool:
+    """Whether a limit among ``given`` is looser than the current one; both numbers of a rate are, or neither."""
+    if name in _RATE:
+        tokens = given.get("rate_tokens", current.rate_tokens)
+        window_ns = given.get("rate_window_ns", current.rate_window_ns)
         if not current.rate_tokens:
             return False
-        return not new.rate_tokens or (
-            new.rate_tokens > current.rate_tokens or new.rate_window_ns < current.rate_window_ns
-        )
+        return not tokens or tokens > current.rate_tokens or window_ns < current.rate_window_ns
+    new = given[name]
+    if name in _CAPS or name == "warn_at_ppm":
+        return _cap(new) > _cap(getattr(current, name))
     if name == "compute_rate_nanodollars_per_hour":
-        return new.compute_rate_nanodollars_per_hour < current.compute_rate_nanodollars_per_hour
+        return new < current.compute_rate_nanodollars_per_hour
     if name == "on_blind":
-        return new.on_blind > current.on_blind
+        return new > current.on_blind
     if name == "strict":
-        return current.strict and not new.strict
+        return current.strict and not new
     if name == "observe":
-        return new.observe and not current.observe
-    if name == "warn_at_ppm":
-        return _cap(new.warn_at_ppm) > _cap(current.warn_at_ppm)
+        return bool(new) and not current.observe
     return False  # hold_wait restrains nothing
 
 

@@ -84,6 +84,12 @@ class LmdbLedger:
         for _, data in self._scan("accounts", start=after_run.encode() + b"\0"):
             yield codec.decode_account(data[HEAD_BYTES:])
 
+    def run_names(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
+        """The names of the runs that begin with ``prefix`` and come after ``after``, in order."""
+        start = max(prefix.encode(), after.encode() + b"\0")
+        for key, _ in self._scan("accounts", prefix.encode(), start=start):
+            yield key.decode()
+
     def run_name(self, number: int) -> str | None:
         """The run that has this number."""
         data = self._get("runs", _NUMBER.pack(number))
@@ -102,9 +108,12 @@ class LmdbLedger:
     def open_calls(self, session: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
         """Every open call, or one session's."""
         for key, data in self._scan("open_calls", session):
-            call = codec.decode_call(data)
-            number = _NUMBER.unpack_from(key, SESSION_BYTES)[0]
-            yield CallKey(call.session, number, call.call), call
+            yield _call_key(key), codec.decode_call(data)
+
+    def open_call_keys(self, session: bytes = b"") -> Iterator[CallKey]:
+        """The keys of every open call, or of one session's."""
+        for key, _ in self._scan("open_calls", session):
+            yield _call_key(key)
 
     def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
         """The unresolved calls of a run whose id begins with ``prefix``."""
@@ -222,6 +231,11 @@ def chained(head: bytes, payload: bytes) -> bytes:
 
 def _open_key(key: CallKey) -> bytes:
     return key.session + _NUMBER.pack(key.number) + key.call
+
+
+def _call_key(key: bytes) -> CallKey:
+    number_end = SESSION_BYTES + _NUMBER.size
+    return CallKey(key[:SESSION_BYTES], _NUMBER.unpack_from(key, SESSION_BYTES)[0], key[number_end:])
 
 
 def _unresolved_key(key: CallKey) -> bytes:

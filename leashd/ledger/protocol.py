@@ -47,9 +47,10 @@ class Batch:
     models: dict[str, ModelHistory] = field(default_factory=dict)
     prices: dict[bytes, bytes] = field(default_factory=dict)
     clock: ClockRecord | None = None
+    probed: bool = False  # to be written though there is nothing in it but the clock
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.closed_calls or self.prices)
+        return bool(self.entries or self.closed_calls or self.prices or self.probed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ class Ledger(Protocol):
     def accounts(self, after_run: str = "") -> Iterator[Account]:
         """The accounts whose names come after ``after_run``, by name."""
 
+    def run_names(self, prefix: str = "", *, after: str = "") -> Iterator[str]:
+        """The names of the runs that begin with ``prefix`` and come after ``after``, in order."""
+
     def run_name(self, number: int) -> str | None:
         """The run that has this number."""
 
@@ -82,6 +86,9 @@ class Ledger(Protocol):
 
     def open_calls(self, session: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
         """Every open call, or one session's."""
+
+    def open_call_keys(self, session: bytes = b"") -> Iterator[CallKey]:
+        """The keys of every open call, or of one session's."""
 
     def unresolved_calls(self, number: int, prefix: bytes = b"") -> Iterator[tuple[CallKey, Call]]:
         """The unresolved calls of a run whose id begins with ``prefix``."""

@@ -26,6 +26,13 @@ def check_run_name(name: str) -> str:
     return name
 
 
+def check_name_part(name: str) -> str:
+    """Returns the name of a tenant, or of a run within one, if it is well formed. Raises ``ValueError``."""
+    if "/" in name:
+        raise ValueError(f"{name[:_SHOWN_CHARACTERS]!r} has a slash, which stands between a tenant and its run only")
+    return check_run_name(name)
+
+
 def new_run_name() -> str:
     """A random name for a run: eight hex digits, so that a ledger of thousands of runs hardly ever meets one twice."""
     return os.urandom(4).hex()

@@ -201,6 +201,28 @@ async def test_a_session_that_ends_cleanly_finishes_its_run(endpoint: Endpoint) 
     assert (account.status, account.reason) == (types_pb2.STATUS_FINISHED, "child_exited")
 
 
+async def test_a_session_tells_what_became_of_its_calls_and_leaves_its_runs_unfinished(endpoint: Endpoint) -> None:
+    told: list[tuple[str, str]] = []
+    episodes: set[int] = set()
+    for attempt in range(2):
+        async with ShimSession(endpoint, client_version="0") as session:
+            session.on_closed = lambda call_id, closed, kind, seconds: told.append((kind, closed.outcome))
+            opened = await session.open_run(shim_pb2.OpenRun(run="t/r", kind="gateway"))
+            assert opened.calls == attempt
+            assert (await session.probe()).open_runs == 1
+            first, second = reserve("t/r"), reserve("t/r")
+            for call in (first, second):
+                await session.reserve(call)
+            session.settle(settle(first))
+            session.void(shim_pb2.Void(call_id=second.call_id, run="t/r"))
+            assert await session.drained(5)
+            left = await session.close_run("t/r", unfinished=True)
+            assert (left.status, left.reason) == (types_pb2.STATUS_FINISHED, "opener_lost")
+            episodes.add(left.started_at_unix_ns)
+    assert len(episodes) == 1
+    assert told == [("settle", "settled"), ("void", "voided")] * 2
+
+
 async def test_a_kill_is_pushed(endpoint: Endpoint) -> None:
     pushed: list[shim_pb2.Push] = []
     arrived = anyio.Event()

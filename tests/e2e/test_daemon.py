@@ -237,6 +237,39 @@ def test_a_text_that_is_no_price_table_is_refused_and_one_that_is_is_kept(place:
     assert (len(stored.sha256), stored.models) == (32, 1)
 
 
+def test_a_gateway_opens_runs_for_others_within_its_bounds(place: Place, shims: Any) -> None:
+    place.serve()
+    gateway, another = shims(), shims()
+
+    def open_run(run: str, *, by: Shim = gateway, max_calls: int = 5, **fields: Any) -> shim_pb2.Answer:
+        limits = types_pb2.Limits(max_calls=max_calls, deadline_ns=3_600 * 10**9)
+        return by.ask(
+            open_run=shim_pb2.OpenRun(run=run, limits=limits, kind="gateway", max_open_runs=3, max_runs=2, **fields)
+        )
+
+    lowered = open_run("a/r", lowered=types_pb2.Limits(max_calls=2)).account
+    assert (lowered.limits.max_calls, lowered.declared.max_calls) == (2, 5)
+    assert open_run("a/r", by=another, max_calls=9).account.limits.max_calls == 2
+    for run in ("a/s", "b/r"):
+        assert open_run(run).account.run == run
+    assert open_run("a/t").failure.code == shim_pb2.FAILURE_CODE_TOO_MANY_RUNS
+    refused = open_run("b/s").failure
+    assert refused.code == shim_pb2.FAILURE_CODE_TOO_MANY_OPEN
+    assert "--max-runs" in refused.message
+
+    call = call_id()
+    assert gateway.reserve(call, "b/r").HasField("admitted")
+    assert gateway.settle(call, "b/r").closed.blind == types_pb2.REASON_UNSPECIFIED
+    gateway.ask(close_run=shim_pb2.CloseRun(run="b/r", unfinished=True))
+    left = account(place, "b/r")
+    assert left.reason == "opener_lost"
+    probed = gateway.ask(probe=shim_pb2.Probe()).probed
+    assert probed.open_runs == 2
+    assert (sum(probed.commits_by_size), len(probed.commits_by_size)) == (probed.commits, 13)
+    assert probed.operations >= probed.commits > 5
+    assert open_run("b/r").account.started_at_unix_ns == left.started_at_unix_ns > 0
+
+
 def test_a_kill_reaches_the_shim_that_has_the_run_open(place: Place, shims: Any) -> None:
     place.serve()
     shim = shims()

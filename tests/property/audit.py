@@ -26,6 +26,14 @@ class Asked:
     unmeterable: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many runs may be open, and how many a tenant may have, for one who makes another."""
+
+    open_runs: int
+    runs: int
+
+
 @dataclass(slots=True, kw_only=True)
 class CallLine:
     """One call as its entries tell it. ``cost`` is what it counts for, None where it does not count."""
@@ -55,6 +63,8 @@ class RunBook:
     openers: set[bytes] = field(default_factory=set)
     closed_cleanly: bool = False
     stop: Any = None
+    stops: int = 0
+    warnings: int = 0
     owes_stop: bool = False
     may_cross: bool = False  # a call was dearer than its hold, or went alone at the edge
     warned: dict[str, int] = field(default_factory=dict)  # reason -> the limit that it was given for
@@ -130,6 +140,11 @@ class Books:
     runs: dict[str, RunBook] = field(default_factory=dict)
     dearest: dict[str, int] = field(default_factory=dict)
     metered: set[str] = field(default_factory=set)
+
+    def tenant(self, run: str) -> list[RunBook]:
+        """The runs of the tenant that a run of this name has."""
+        parts = run.split("/")
+        return [book for name, book in self.runs.items() if name.split("/")[:-1] == parts[:-1]]
 
     def apply(self, run: str, seq: int, at_ns: int, event: Any) -> None:
         """Takes one entry down; the rules were asked before."""
@@ -209,9 +224,11 @@ class Books:
     def _stopped(self, book: RunBook, event: Any, at_ns: int) -> None:
         book.halt_meter(at_ns)
         book.stop, book.owes_stop = event, False
+        book.stops += 1
 
     def _warned(self, book: RunBook, event: Any, _at_ns: int) -> None:
         book.warned[event.reason.value] = event.limit
+        book.warnings += 1
 
     def _wouldstop(self, book: RunBook, event: Any, _at_ns: int) -> None:
         book.would_stop.add(event.reason.value)

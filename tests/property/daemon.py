@@ -15,6 +15,7 @@ from leashd.ledger.protocol import Batch, ClockRecord, LedgerUnavailableError
 from leashd.operations import Answer, Kill, Operation, Reply
 
 START_NS = 1_800_000_000 * 10**9
+MAX_BATCHES = 200  # until it has done what it had to do by now
 
 
 class CrashError(Exception):
@@ -100,21 +101,28 @@ class Daemon:
         self.committer.submit(operation, reply)
 
     async def flush(self) -> bool:
-        """Waits until all that was submitted is decided and committed; False where the daemon crashed over it."""
-        decided = asyncio.get_running_loop().create_future()
+        """Waits until all that was submitted is decided and committed, and all that it has to do by itself by now.
 
-        def reply(answer: Answer) -> None:
-            decided.set_result(answer)
+        False where the daemon crashed over it.
+        """
+        for _ in range(MAX_BATCHES):
+            decided = asyncio.get_running_loop().create_future()
 
-        self.submit(Kill(runs=(), every=False, now=False, actor_uid=0), reply)
-        await asyncio.wait({decided, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if not self._task.done():
-            return True
-        decided.cancel()
-        error = self._task.exception()
-        if isinstance(error, CrashError):
-            return False
-        raise error or AssertionError("the committer returned by itself")
+            def reply(_answer: Answer, decided: asyncio.Future[int | None] = decided) -> None:
+                decided.set_result(self.engine.next_tick_ns())  # as the batch has left it
+
+            self.submit(Kill(runs=(), now=False, actor_uid=0), reply)
+            await asyncio.wait({decided, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            if self._task.done():
+                decided.cancel()
+                error = self._task.exception()
+                if isinstance(error, CrashError):
+                    return False
+                raise error or AssertionError("the committer returned by itself")
+            next_ns = decided.result()
+            if next_ns is None or next_ns > self._clock.at_ns:
+                return True
+        raise AssertionError(f"after {MAX_BATCHES} batches it still has something to do at once")
 
     async def crash(self) -> None:
         """Dies without a word, and starts again on what the disk has."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from leashd.core.account import Account, Call, CallState, ModelHistory
 from leashd.core.events import Entry, Settled
 from leashd.core.fold import create, fold, fold_call, fold_model
 from leashd.ledger.lmdb_ledger import HEAD_BYTES
-from tests.property.audit import Books, RunBook
+from tests.property.audit import Books, Bounds, RunBook
 from tests.property.daemon import Clock, Daemon
 from tests.property.provider import Price
 from tests.property.rules import Rules, expect
@@ -41,11 +41,18 @@ class Refold:
 class Inspector:
     """Sees every entry once, as it stands in the ledger, in the order in which they became durable."""
 
-    def __init__(self, daemon: Daemon, clock: Clock, books: Books, prices: Mapping[bytes, Mapping[str, Price]]) -> None:
+    def __init__(
+        self,
+        daemon: Daemon,
+        clock: Clock,
+        books: Books,
+        prices: Mapping[bytes, Mapping[str, Price]],
+        gateways: Callable[[], Mapping[bytes, Bounds]],
+    ) -> None:
         self.books = books
         self._daemon = daemon
         self._clock = clock
-        self._rules = Rules(books, prices)
+        self._rules = Rules(books, prices, gateways)
         self._seen = 0
         self._refolds: dict[str, Refold] = {}
         self._models: dict[str, ModelHistory] = {}
@@ -106,6 +113,15 @@ class Inspector:
             expect(stored == summed, f"{book.run}: {name} is stored as {stored}, and the entries come to {summed}")
         whole = [totals.token_cost_nanodollars, account.open.nanodollars, account.unresolved.nanodollars]
         expect(all(type(figure) is int for figure in whole), "money is not in whole nanodollars")
+
+    def check_counts(self) -> None:
+        """How many runs the daemon counts, by which it bounds them."""
+        working, books = self._daemon.engine.working, self.books.runs
+        is_open = sum(bool(book.openers) for book in books.values())
+        expect(working.open_runs == is_open, f"{working.open_runs} runs are counted as open, and {is_open} are")
+        for run in books:
+            counted, there_are = working.runs_of_tenant(run), len(self.books.tenant(run))
+            expect(counted == there_are, f"{counted} runs are counted beside {run}, and there are {there_are}")
 
     def check_ledger(self) -> None:
         """The whole ledger from its first entry: accounts, calls, openers, models and hash chains."""

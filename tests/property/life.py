@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 from tests.property.audit import Asked
 from tests.property.daemon import Fault
-from tests.property.profiles import SECOND_NS
+from tests.property.profiles import CENT, SECOND_NS
 from tests.property.rules import expect
-from tests.property.shims import Phase, Shim, ShimCall
+from tests.property.shims import Declared, Phase, Shim, ShimCall
 from tests.property.world import World, served_by_chance
 
 MAX_LIVE_CALLS = 40  # of one world: enough for a crowd at the edge of a budget
@@ -79,15 +79,24 @@ class Life:
         run = self.random.choice(sorted(self.world.limits))
         if run in shim.opened and self.random.random() < 0.2:
             if not any(call.run == run for call in shim.live(Phase.ASKED)):
-                self.world.note(f"{shim.session.hex()[:4]} closes {run}")
-                shim.close_run(run)
+                unfinished = shim.bounds is not None and self.random.random() < 0.5
+                self.world.note(f"{shim.session.hex()[:4]} closes {run}{', unfinished' if unfinished else ''}")
+                shim.close_run(run, unfinished=unfinished)
             return
-        given = dict(self.world.limits[run])
-        if self.random.random() < 0.05:
-            given["max_calls"] = self.random.randint(5, 40)
-        prices = self.random.choices([*self.world.price_tables], (0.8, 0.2))[0]
-        self.world.note(f"{shim.session.hex()[:4]} opens {run} with {given}, table {prices.hex()[:4]}")
-        shim.open_run(run, given, prices)
+        declared = self._declared(run, shim)
+        self.world.note(f"{shim.session.hex()[:4]} opens {run} with {declared}")
+        shim.open_run(run, declared)
+
+    def _declared(self, run: str, shim: Shim) -> Declared:
+        """What a shim says of a run; a gateway may say anything, also what is looser than what it has said before."""
+        random, given, lowered = self.random, dict(self.world.limits[run]), {}
+        if random.random() < 0.05:
+            given["max_calls"] = random.randint(5, 40)
+        if shim.bounds is not None and random.random() < 0.5:
+            given = self.world.profile.limits(random)
+        if shim.bounds is not None and random.random() < 0.5:
+            lowered = {"max_cost_nanodollars": random.choice((0, CENT, 40 * CENT)), "max_calls": random.choice((0, 6))}
+        return Declared(given, random.choices([*self.world.price_tables], (0.8, 0.2))[0], lowered)
 
     async def _reserve(self) -> None:
         shim = self._shim()

@@ -15,7 +15,10 @@ Given = dict[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One kind of world. Weights are relative; ``trouble`` is the share of steps in which something breaks."""
+    """One kind of world. Weights are relative; ``trouble`` is the share of steps in which something breaks.
+
+    ``gateways`` is the share of shims that open runs for others, within the bounds on how many runs there are.
+    """
 
     name: str
     limits: Callable[[Random], Given]
@@ -24,8 +27,11 @@ class Profile:
     trouble: float = 0.08
     twice: float = 0.05
     blind: float = 0.005
-    runs: int = 2
+    runs: tuple[str, ...] = ("run-0", "run-1")
     shims: int = 4
+    gateways: float = 0.0
+    max_open_runs: int = 0
+    max_runs: int = 0
 
 
 def _budget(random: Random) -> Given:
@@ -77,6 +83,10 @@ def _everything(random: Random) -> Given:
     return given
 
 
+def _anything(random: Random) -> Given:
+    return random.choice((_budget, _strict, _calls, _compute, _rate_and_stall))(random)
+
+
 def _waits(random: Random) -> Given:
     return {"hold_wait_ns": random.choice((0, 1, 4, 30, 30)) * SECOND_NS}
 
@@ -86,7 +96,7 @@ PROFILES = {
     for profile in (
         Profile(name="budget", limits=_budget),
         Profile(name="strict", limits=_strict, blind=0.0),
-        Profile(name="calls", limits=_calls, runs=1),
+        Profile(name="calls", limits=_calls, runs=("run-0",)),
         Profile(name="compute", limits=_compute),
         Profile(name="rate and stall", limits=_rate_and_stall),
         Profile(name="observe", limits=_observe, models=("alpha", "beta", "unlisted", "tool")),
@@ -95,9 +105,19 @@ PROFILES = {
             limits=_everything,
             models=("alpha", "beta", "tool", "boundless", "free", "unlisted", ""),
             blind=0.02,
-            runs=3,
+            runs=("run-0", "run-1", "run-2"),
             shims=6,
         ),
-        Profile(name="trouble", limits=_budget, trouble=0.25, twice=0.2, persons=0.06, runs=1),
+        Profile(name="trouble", limits=_budget, trouble=0.25, twice=0.2, persons=0.06, runs=("run-0",)),
+        Profile(
+            name="gateway",
+            limits=_anything,
+            trouble=0.12,
+            runs=("a/0", "a/1", "a/2", "b/0", "b/1", "0"),
+            shims=5,
+            gateways=0.8,
+            max_open_runs=4,
+            max_runs=2,
+        ),
     )
 }

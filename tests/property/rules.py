@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
-from tests.property.audit import HOUR_NS, Books, CallLine, RunBook
+from tests.property.audit import HOUR_NS, Books, Bounds, CallLine, RunBook
 from tests.property.provider import Price, Tokens
 
 BOUNDARIES = ("deadline", "cost_budget", "max_calls", "rate_limit", "stall")
 BLIND = ("meter_blind", "unpriced_model", "server_tool_unpriced")
 REFUSE, WARN = 1, 2
+CAPS = ("max_cost_nanodollars", "max_calls", "deadline_ns", "stall_replies", "max_cost_per_call_nanodollars")
+
+_TIGHTER: dict[str, Callable[[Any, Any], bool]] = {
+    **dict.fromkeys((*CAPS, "warn_at_ppm"), lambda new, old: not old or 0 < new <= old),
+    "compute_rate_nanodollars_per_hour": lambda new, old: new > old,
+    "on_blind": lambda new, old: new < old,
+    "strict": lambda new, _old: new,
+    "observe": lambda new, _old: not new,
+}
+"""For each limit, whether a change of it restrains the run more than before."""
 
 
 class BrokenRuleError(AssertionError):
@@ -28,9 +38,15 @@ def expect(holds: object, message: str) -> None:
 class Rules:
     """Judges each entry against the books as they are before it."""
 
-    def __init__(self, books: Books, prices: Mapping[bytes, Mapping[str, Price]]) -> None:
+    def __init__(
+        self,
+        books: Books,
+        prices: Mapping[bytes, Mapping[str, Price]],
+        gateways: Callable[[], Mapping[bytes, Bounds]],
+    ) -> None:
         self._books = books
         self._prices = prices
+        self._gateways = gateways
 
     def judge(self, run: str, seq: int, at_ns: int, event: Any) -> None:
         book = self._books.runs.get(run) or RunBook(run)
@@ -61,19 +77,39 @@ class Rules:
     def _opened(self, book: RunBook, event: Any, _at_ns: int) -> None:
         if book.limits is None:
             expect(event.in_force is not None, "a new run has no limits")
+            self._made(book.run, event.session)
             return
         finished = not book.openers and not book.in_state("open")
         expect(event.new_episode == (finished and book.closed_cleanly), "an episode begins where none may, or not")
         if event.in_force is None:
             return
-        for name in ("max_cost_nanodollars", "max_calls", "deadline_ns", "stall_replies"):
+        for name, restrains in _TIGHTER.items():
             new, old = getattr(event.in_force, name), getattr(book.limits, name)
-            expect(not old or 0 < new <= old, f"an opener loosened {name} from {old} to {new}")
+            expect(new == old or restrains(new, old), f"an opener loosened {name} from {old} to {new}")
+        rate, before = event.in_force, book.limits
+        expect(
+            not before.rate_tokens
+            or (0 < rate.rate_tokens <= before.rate_tokens and rate.rate_window_ns >= before.rate_window_ns),
+            f"an opener loosened the rate of {before} to {rate}",
+        )
 
-    def _closed(self, book: RunBook, event: Any, _at_ns: int) -> None:
+    def _made(self, run: str, session: bytes) -> None:
+        """A run is made: a gateway makes none beyond its bounds."""
+        bounds = self._gateways().get(session)
+        if bounds is None:
+            return
+        are_open = sum(bool(book.openers) for book in self._books.runs.values())
+        expect(are_open < bounds.open_runs, f"{run} was made while {are_open} runs were open")
+        siblings = len(self._books.tenant(run))
+        expect(siblings < bounds.runs, f"{run} was made beside {siblings} others of its tenant")
+
+    def _closed(self, book: RunBook, event: Any, at_ns: int) -> None:
         expect(event.session in book.openers, "a session closed a run that it had not open")
+        was_lost = event.until_ns < at_ns
         open_here = [call for call in book.in_state("open") if call.session == event.session]
-        expect(event.clean or not open_here, "a session was lost, and its calls stay open")
+        expect(not was_lost or not open_here, "a session was lost, and its calls stay open")
+        expect(not (was_lost and event.clean), "a session was lost, and its run is finished")
+        expect(event.clean or was_lost or event.session in self._gateways(), "a finished run counts as left")
 
     def _stopped(self, book: RunBook, event: Any, at_ns: int) -> None:
         reason = event.reason.value

@@ -20,7 +20,7 @@ from leashd.operations import (
     SettleCall,
     VoidCall,
 )
-from tests.property.audit import Asked
+from tests.property.audit import Asked, Bounds
 from tests.property.provider import Served, Tokens
 from tests.property.rules import expect
 
@@ -75,13 +75,11 @@ class Link:
     shim: Shim
     up: deque[Sent] = field(default_factory=deque)
     down: deque[tuple[Sent, Any]] = field(default_factory=deque)
-    pushed: list[Any] = field(default_factory=list)
     alive: bool = True
     greeted: bool = False  # the hello has arrived at the daemon
 
     def push(self, push: Any) -> None:
-        if self.alive:
-            self.pushed.append(push)
+        self.shim.pushed.append(push)
 
     def replaced(self) -> None:
         expect(not self.alive, "a stream was replaced that its shim has not given up")
@@ -92,6 +90,15 @@ class Link:
         self.down.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a shim has declared of a run; ``lowered`` is what the run's own client asked for."""
+
+    given: dict[str, int]
+    prices: bytes
+    lowered: dict[str, int] = field(default_factory=dict)
+
+
 @dataclass(slots=True, eq=False)
 class Shim:
     """One session. It keeps what it has said until it is confirmed, and says it again on every new stream."""
@@ -100,10 +107,12 @@ class Shim:
     link: Link | None = None
     stands: bool = False
     dead: bool = False
-    declared: dict[str, tuple[dict[str, int], bytes]] = field(default_factory=dict)  # run -> limits, price table
+    bounds: Bounds | None = None  # of a gateway
+    declared: dict[str, Declared] = field(default_factory=dict)  # by run
     opened: set[str] = field(default_factory=set)
     calls: dict[bytes, ShimCall] = field(default_factory=dict)
     unacknowledged: list[bytes] = field(default_factory=list)
+    pushed: list[Any] = field(default_factory=list)  # on every stream, and also what came too late for it
     twice: Callable[[], bool] = lambda: False
 
     def live(self, *phases: Phase) -> list[ShimCall]:
@@ -145,8 +154,8 @@ class Shim:
 
     # Runs
 
-    def open_run(self, run: str, given: dict[str, int], prices: bytes) -> None:
-        self.declared[run] = (given, prices)
+    def open_run(self, run: str, declared: Declared) -> None:
+        self.declared[run] = declared
         self._send_open(run)
 
     def _send_open(self, run: str) -> None:
@@ -154,8 +163,9 @@ class Shim:
             if type(answer).__name__ == "AccountShown":
                 self.opened.add(run)
 
-        declared, prices = self.declared[run]
-        given = {} if run in self.opened else declared
+        declared = self.declared[run]
+        given = {} if run in self.opened else declared.given
+        bounds = self.bounds or Bounds(0, 0)
 
         def build(link: Link) -> OpenRun:
             return OpenRun(
@@ -164,16 +174,20 @@ class Shim:
                 run=run,
                 owner_uid=1000,
                 given=given,
-                defaults=declared,
-                prices_sha256=prices,
+                defaults=declared.given,
+                prices_sha256=declared.prices,
                 pid=0,
+                lowered=declared.lowered,
+                on_behalf=self.bounds is not None,
+                max_open_runs=bounds.open_runs,
+                max_runs=bounds.runs,
             )
 
         self._send(build, take)
 
-    def close_run(self, run: str) -> None:
+    def close_run(self, run: str, *, unfinished: bool) -> None:
         self.opened.discard(run)
-        self._send(lambda link: CloseRun(self.session, link, run), lambda _: None)
+        self._send(lambda link: CloseRun(self.session, link, run, unfinished), lambda _: None)
 
     # Calls
 

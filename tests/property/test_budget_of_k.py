@@ -14,7 +14,7 @@ from tests.property.profiles import SECOND_NS, Given, Profile
 from tests.property.provider import MODELS, Served, Tokens
 from tests.property.rules import expect
 from tests.property.seeds import seeds
-from tests.property.shims import Phase, Shim, ShimCall
+from tests.property.shims import Declared, Phase, Shim, ShimCall
 from tests.property.world import World
 
 TOKENS = Tokens(input=100, output=50)
@@ -79,7 +79,7 @@ class Crowd:
         if not shim.stands or self._is_done(client):
             return
         if RUN not in shim.opened:
-            shim.open_run(RUN, self.world.limits[RUN], next(iter(self.world.price_tables)))
+            shim.open_run(RUN, Declared(self.world.limits[RUN], next(iter(self.world.price_tables))))
         elif call is None or (call.phase is Phase.OVER and call.refused in AGAIN):
             client.call = self.world.new_call(RUN, client.asked)
             shim.reserve(client.call)
@@ -114,7 +114,7 @@ async def test_exactly_k_of_n_calls_are_forwarded(tmp_path: Path, budget: str, s
     random = Random(f"{budget} {seed}")
     most = random.randint(1, 10)
     limits: Given = BUDGETS[budget](most) | {"hold_wait_ns": random.choice((0, 4, 30)) * SECOND_NS}
-    profile = Profile(name=budget, limits=lambda _: limits, runs=1, twice=random.choice((0.0, 0.1)))
+    profile = Profile(name=budget, limits=lambda _: limits, runs=(RUN,), twice=random.choice((0.0, 0.1)))
     world = World(tmp_path, seed, profile)
     try:
         crowd = Crowd(world, clients=random.randint(most + 1, 3 * most + 5), bounded=budget == "cost, strictly")

@@ -34,7 +34,7 @@ def named(answers: list[Any]) -> list[str]:
 async def test_a_kill_answers_those_who_wait(tmp_path: Path) -> None:
     async with stage(tmp_path) as world:
         shim, waiting = await strict_line(world)
-        shim.ask(Kill(runs=("r",), every=False, now=False, actor_uid=0))
+        shim.ask(Kill(runs=("r",), now=False, actor_uid=0))
         await world.daemon.flush()
         assert named(waiting) == ["kill_switch"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from leashd.operations import CancelCall, ReserveCall, SettleCall
-from tests.property.rules import expect
+from leashd.operations import CancelCall, OpenRun, ReserveCall, SettleCall
+from tests.property.rules import CAPS, expect
 from tests.property.shims import Phase, Sent
 
 if TYPE_CHECKING:
+    from tests.property.audit import RunBook
     from tests.property.world import World
 
 TERMINAL = ("kill_switch", "deadline", "cost_budget", "max_calls", "stall", "unpriced_model")
@@ -21,6 +22,7 @@ class Truth:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._made: set[str] = set()
 
     def answered(self, sent: Sent, answer: Any) -> None:
         """An answer leaves the daemon. Whatever it says must be durable by now."""
@@ -31,11 +33,29 @@ class Truth:
             expect("Reserved" in written, "a call was admitted before its reserve was durable")
         elif kind == "Refused":
             self._refused(answer)
+        elif isinstance(sent.operation, OpenRun):
+            self._opened(sent.operation, answer)
         elif kind == "CallClosed" and not isinstance(sent.operation, CancelCall):
             wanted = {CLOSING_KINDS[answer.outcome], "Resolved"} if answer.repeated else {CLOSING_KINDS[answer.outcome]}
             expect(wanted & written, f"a call was said to be {answer.outcome}, and {sorted(written)} are durable")
             if isinstance(sent.operation, SettleCall):
                 expect(answer.outcome == "settled", f"a settle was answered with {answer.outcome}")
+
+    def _opened(self, asked: OpenRun, answer: Any) -> None:
+        """A gateway is refused no run for its limits; a new run is under the tightest of what was asked for it."""
+        if type(answer).__name__ == "Failed":
+            looser = answer.code.value in ("limit_higher", "invalid")
+            expect(not (asked.on_behalf and looser), f"a gateway could not open {asked.run}: {answer.message}")
+            return
+        if asked.run in self._made or asked.run in self._world.books.runs:
+            return
+        self._made.add(asked.run)
+        for name in CAPS:
+            declared = asked.given.get(name, asked.defaults.get(name, 0))
+            tightest = min(filter(None, (declared, asked.lowered.get(name, 0))), default=0)
+            limits = answer.account.limits
+            expect(getattr(limits.declared, name) == declared, f"{name} is declared as {limits.declared}")
+            expect(getattr(limits.in_force, name) == tightest, f"{name} was to be {tightest}: {limits.in_force}")
 
     def _refused(self, answer: Any) -> None:
         """A terminal refusal stands on a stop that is durable; a transient one says when to come back."""
@@ -112,6 +132,7 @@ class Truth:
         sessions = {shim.session for shim in world.shims if not shim.dead}
         for run, book in world.books.runs.items():
             expect(book.openers <= sessions, f"{run} is open for a session that is gone")
+            self._each_is_counted_once(book)
         for call in world.calls.values():
             line = world.line(call)
             state = "" if line is None else line.state
@@ -128,3 +149,13 @@ class Truth:
             else:
                 kept = state in ("unresolved", "resolved", "settled")
                 expect(kept, f"a call reached the provider, and it is {state or 'unknown'}")
+
+    def _each_is_counted_once(self, book: RunBook) -> None:
+        """Of the sessions that are told of a stop or a warning one counts it; there may be none to tell."""
+        pushes = [push for shim in self._world.shims for push in shim.pushed if push.run == book.run]
+        for name, there_were in (("RunStopped", book.stops), ("RunWarned", book.warnings)):
+            told = [push for push in pushes if type(push).__name__ == name]
+            counted = sum(push.counts for push in told)
+            expect(counted <= there_were, f"{counted} times {name} of {book.run} are counted, and {there_were} were")
+            # One with ``now`` may be a kill that is only told again.
+            expect(counted or all(getattr(push, "now", False) for push in told), f"no {name} of {book.run} is counted")

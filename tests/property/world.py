@@ -14,7 +14,7 @@ from typing import Any
 
 from leashd.operations import Disconnected, Kill, Raise, Resolve, SettleCall, VoidCall
 from leashd.pricing import read_prices
-from tests.property.audit import Asked, Books, CallLine
+from tests.property.audit import Asked, Books, Bounds, CallLine
 from tests.property.daemon import Clock, Daemon, Fault
 from tests.property.inspector import Inspector
 from tests.property.profiles import CENT, SECOND_NS, Profile
@@ -41,14 +41,18 @@ class World:
         self.calls: dict[bytes, ShimCall] = {}
         self.outstanding: list[Sent] = []  # delivered to this life of the daemon, and not answered
         self.unnoticed: list[Disconnected] = []  # streams that are cut, and the daemon has not seen it
-        self.limits = {f"run-{number}": profile.limits(self.random) for number in range(profile.runs)}
+        self.limits = {run: profile.limits(self.random) for run in profile.runs}
         self.story: deque[str] = deque(maxlen=400)
         hashes = [hashlib.sha256(text).digest() for text in TABLES]
         self.price_tables = dict(zip(hashes, TABLES, strict=True))
         by_id = {hashes[0][:8]: MODELS, hashes[1][:8]: DEARER}
         self.books = Books(lambda call: self.calls[call].asked)
-        self.inspector = Inspector(self.daemon, self.clock, self.books, by_id)
+        self.inspector = Inspector(self.daemon, self.clock, self.books, by_id, self.gateways)
         self.truth = Truth(self)
+
+    def gateways(self) -> dict[bytes, Bounds]:
+        """The sessions that open runs for others, with the bounds under which they do."""
+        return {shim.session: shim.bounds for shim in self.shims if shim.bounds is not None}
 
     # The daemon's side
 
@@ -78,6 +82,7 @@ class World:
             await self.restart()
             return
         self.inspector.catch_up()
+        self.inspector.check_counts()
         self.truth.check()
 
     async def restart(self) -> None:
@@ -89,6 +94,7 @@ class World:
         self.inspector.catch_up()
         await self.daemon.crash()
         self.inspector.check_ledger()
+        self.inspector.check_counts()
         self.truth.check()
 
     async def store_prices(self) -> None:
@@ -100,6 +106,8 @@ class World:
 
     def add_shim(self) -> Shim:
         shim = Shim(self.random.randbytes(8), twice=lambda: self.random.random() < self.profile.twice)
+        if self.random.random() < self.profile.gateways:
+            shim.bounds = Bounds(self.profile.max_open_runs, self.profile.max_runs)
         self.shims.append(shim)
         shim.connect()
         return shim
@@ -116,6 +124,8 @@ class World:
                 return
             sent, answer = link.down.popleft()
             sent.take(answer)
+            if not link.alive:
+                self.submit(Disconnected(link.shim.session, link))  # its hello was declined, so the shim hung up
 
     def deliver_all(self) -> None:
         for link in self.links():
@@ -165,10 +175,10 @@ class World:
     # What people do
 
     def person_kills(self) -> None:
-        runs = tuple(self.random.sample(sorted(self.limits), 1))
         every = self.random.random() < 0.2
-        self.note(f"a person kills {'all' if every else runs}")
-        self.submit(Kill(runs=runs, every=every, now=self.random.random() < 0.3, actor_uid=PERSON))
+        runs = tuple(sorted(self.books.runs) if every else self.random.sample(sorted(self.limits), 1))
+        self.note(f"a person kills {runs}")
+        self.submit(Kill(runs=runs, now=self.random.random() < 0.3, actor_uid=PERSON))
 
     def person_raises(self) -> None:
         stopped = sorted(name for name, book in self.books.runs.items() if book.stop is not None)

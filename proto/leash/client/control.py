@@ -64,11 +64,11 @@ class ControlClient:
     ) -> None:
         await self._hang_up()
 
-    async def list(self, all: bool = False) -> _Accounts:  # noqa: A002 (the flag's name)
-        """List the accounts by name; ``all`` includes finished runs."""
+    async def list(self, all: bool = False, name: str = "") -> _Accounts:  # noqa: A002 (the flag's name)
+        """List the accounts by name; ``all`` includes finished runs, ``name`` leaves those so named, of any tenant."""
 
         async def ask(stub: ControlAsyncStub) -> _Accounts:
-            responses = stub.List(control_pb2.ListRequest(all=all), timeout=_TIMEOUT_S)
+            responses = stub.List(control_pb2.ListRequest(all=all, name=name), timeout=_TIMEOUT_S)
             return [account async for response in responses for account in response.accounts]
 
         return await self._ask(ask)

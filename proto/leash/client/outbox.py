@@ -11,19 +11,16 @@ import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from leash.client.errors import ClientError, DaemonUnavailable, SessionFailure
 from leash.v1 import shim_pb2, types_pb2
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 # What an operation came to, for whoever waits for it.
-Outcome: TypeAlias = shim_pb2.Admitted | shim_pb2.Refused | types_pb2.Account | ClientError
+Outcome: TypeAlias = shim_pb2.Admitted | shim_pb2.Refused | shim_pb2.Probed | types_pb2.Account | ClientError
 Reply: TypeAlias = Callable[[Outcome], None]
 Kind: TypeAlias = Literal[
-    "open_run", "reopen", "close_run", "reserve", "settle", "void", "abandon", "cancel", "acknowledge"
+    "open_run", "reopen", "close_run", "reserve", "settle", "void", "abandon", "cancel", "acknowledge", "probe"
 ]
 
 # Far more calls than one shim can have open (each holds two sockets), and about 20 MB of memory.
@@ -63,13 +60,19 @@ class _Call:
 
 
 class Outbox:
-    """The operations and calls of one session."""
+    """The operations and calls of one session.
+
+    ``on_closed`` is called once for each call that the daemon has confirmed the end of: with its id, its answer (an
+    empty one where it knows of no such call), the kind of operation, and the seconds since that was first queued.
+    """
 
     def __init__(self, *, call_limit: int = CALL_LIMIT) -> None:
+        self.on_closed: Callable[[bytes, shim_pb2.Closed, str, float], None] = _ignore_closed
         self._call_limit = call_limit
         self._op_ids = itertools.count(1)
         self._calls: dict[bytes, _Call] = {}
         self._runs: dict[str, shim_pb2.OpenRun] = {}
+        self._reopening: set[str] = set()  # runs whose opening again is queued, or not answered
         self._unanswered: dict[int, Pending] = {}
         self._unsent: dict[int, Pending] = {}
         self._deferred: list[Pending] = []
@@ -114,11 +117,16 @@ class Outbox:
         self._unanswered.clear()
         self._unsent.clear()
         self._deferred.clear()
+        self._reopening.clear()
         for run in self._runs.values():
             self._reopen(run, now_s)
         for pending in unanswered:
             if pending.kind == "acknowledge":
                 self._closed += pending.operation.acknowledge.call_ids
+            elif pending.kind == "probe" and pending.was_sent:
+                # Whoever waits wants to know how it is now, and that it was not answered says it.
+                assert pending.reply is not None, "a probe has somebody waiting"
+                pending.reply(DaemonUnavailable("the link to leashd was lost"))
             elif pending.kind != "reopen":
                 self._queue_again(pending)
 
@@ -126,18 +134,24 @@ class Outbox:
         """Queue the opening of a run; what it returns is for :meth:`forget`."""
         return self._ask("open_run", shim_pb2.Operation(open_run=message), reply, now_s)
 
-    def close_run(self, run: str, reply: Reply, now_s: float) -> Pending:
+    def close_run(self, message: shim_pb2.CloseRun, reply: Reply, now_s: float) -> Pending:
         """Queue the closing of a run; what it returns is for :meth:`forget`."""
-        return self._ask("close_run", shim_pb2.Operation(close_run=shim_pb2.CloseRun(run=run)), reply, now_s)
+        return self._ask("close_run", shim_pb2.Operation(close_run=message), reply, now_s)
+
+    def probe(self, reply: Reply, now_s: float) -> Pending:
+        """Queue a probe; what it returns is for :meth:`forget`."""
+        return self._ask("probe", shim_pb2.Operation(probe=shim_pb2.Probe()), reply, now_s)
 
     def forget(self, pending: Pending, now_s: float) -> None:
-        """Drop the opening or closing of a run for which nobody waits any more."""
+        """Drop a probe, or the opening or closing of a run, for which nobody waits any more."""
         if not self._drop(pending) or pending.kind != "open_run" or not pending.was_sent:
             return
         run = pending.operation.open_run.run
         if run not in self._runs:
-            # The daemon may have it open for this session, where it would cost compute time.
-            self._queue("close_run", shim_pb2.Operation(close_run=shim_pb2.CloseRun(run=run)), None, now_s)
+            # The daemon may have it open for this session, where it would cost compute time. It was not used here, so
+            # whatever it was in the middle of goes on.
+            message = shim_pb2.CloseRun(run=run, unfinished=True)
+            self._queue("close_run", shim_pb2.Operation(close_run=message), None, now_s)
 
     def reserve(self, message: shim_pb2.Reserve, reply: Reply, now_s: float) -> None:
         """Queue the reserve of a call that this session does not hold yet."""
@@ -181,11 +195,10 @@ class Outbox:
         """Queue an empty acknowledgement, which any daemon that works answers at once."""
         self._queue("acknowledge", shim_pb2.Operation(acknowledge=shim_pb2.Acknowledge()), None, now_s)
 
-    def resume(self, now_s: float) -> None:
+    def resume(self) -> None:
         """Queue the operations again that the daemon could not take."""
         deferred, self._deferred = self._deferred, []
         for pending in deferred:
-            pending.queued_at_s = now_s
             self._queue_again(pending)
 
     def expire(self, now_s: float, *, down_since_s: float, bound_s: float, message: str) -> None:
@@ -201,7 +214,7 @@ class Outbox:
 
     def next_batch(self, now_s: float, *, flush: bool = False) -> shim_pb2.SessionRequest | None:
         """Take what is to be written next, or None; ``flush`` sends acknowledgements that have nothing to ride with."""
-        operations = [*self._take_unsent()]
+        operations = self._take_unsent()
         if self._closed and (operations or flush):
             acknowledge = shim_pb2.Acknowledge(call_ids=self._closed)
             self._closed = []
@@ -224,6 +237,10 @@ class Outbox:
                     self._closed += pending.operation.acknowledge.call_ids
             case "open_run" | "reopen" | "close_run":
                 self._take_run(pending, answer)
+            case "probe":
+                assert pending.reply is not None, "a probe has somebody waiting"
+                failure = DaemonUnavailable(answer.failure.message or "this leashd answers no probe: update it")
+                pending.reply(answer.probed if answer.HasField("probed") else failure)
 
     def _take_reserve(self, pending: Pending, answer: shim_pb2.Answer, now_s: float) -> None:
         call_id = pending.operation.reserve.call_id
@@ -269,8 +286,11 @@ class Outbox:
             _log.error("the %s of call %s was declined: %s", pending.kind, call_id.hex(), answer.failure.message)
         del self._calls[call_id]
         self._closing -= 1
+        self.on_closed(call_id, answer.closed, pending.kind, now_s - pending.queued_at_s)
 
     def _take_run(self, pending: Pending, answer: shim_pb2.Answer) -> None:
+        if pending.kind == "reopen":
+            self._reopening.discard(pending.operation.open_run.run)
         if answer.HasField("account"):
             if pending.kind == "open_run":
                 opened = pending.operation.open_run
@@ -279,6 +299,7 @@ class Outbox:
                 self._runs.pop(pending.operation.close_run.run, None)
         elif pending.kind == "reopen":
             if answer.failure.code in _RETRIED:
+                self._reopening.add(pending.operation.open_run.run)
                 self._defer(pending)
             else:
                 _log.error(
@@ -328,8 +349,8 @@ class Outbox:
         pending.reply(DaemonUnavailable(message))
 
     def _reopen(self, run: shim_pb2.OpenRun, now_s: float) -> None:
-        pendings = itertools.chain(self._unanswered.values(), self._deferred)
-        if not any(pending.kind == "reopen" and pending.operation.open_run.run == run.run for pending in pendings):
+        if run.run not in self._reopening:
+            self._reopening.add(run.run)
             self._queue("reopen", shim_pb2.Operation(open_run=run), None, now_s)
 
     def _queue(self, kind: Kind, operation: shim_pb2.Operation, reply: Reply | None, now_s: float) -> Pending:
@@ -351,13 +372,22 @@ class Outbox:
         self._unsent.pop(pending.operation.op_id, None)
         return self._unanswered.pop(pending.operation.op_id, None) is not None
 
-    def _take_unsent(self) -> Iterator[shim_pb2.Operation]:
+    def _take_unsent(self) -> list[shim_pb2.Operation]:
+        taken: list[shim_pb2.Operation] = []
         size_bytes = 0
-        while self._unsent and size_bytes < BATCH_BYTES:
-            pending = self._unsent.pop(next(iter(self._unsent)))
+        for pending in self._unsent.values():
+            if size_bytes >= BATCH_BYTES:
+                break
             pending.was_sent = True
             size_bytes += pending.size_bytes
-            yield pending.operation
+            taken.append(pending.operation)
+        for operation in taken:
+            del self._unsent[operation.op_id]
+        return taken
+
+
+def _ignore_closed(_call_id: bytes, _closed: shim_pb2.Closed, _kind: str, _seconds: float) -> None:
+    """Stand in for whoever counts, where nobody does."""
 
 
 def _for_reopening(opened: shim_pb2.OpenRun) -> shim_pb2.OpenRun:

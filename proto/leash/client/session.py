@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 UNAVAILABLE_AFTER_S = 5.0
 # Opening and closing a run are answered at once; with a reconnect in between they take as long as that.
 _RUN_TIMEOUT_S = 15.0
+# A write takes milliseconds; a daemon that takes longer than this is as good as none to whoever asks if it is there.
+PROBE_TIMEOUT_S = 1.0
 # A price table is sent again after a broken link, each time within its own bound.
 _PRICES_ATTEMPTS = 3
 # The first connection may meet a daemon that is just leaving; the one after it starts another.
@@ -76,6 +78,19 @@ class ShimSession:
         self._declined = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._ended = asyncio.Event()
+
+    @property
+    def on_closed(self) -> Callable[[bytes, shim_pb2.Closed, str, float], None]:
+        """What is called once for each call whose end the daemon has confirmed; an error in it ends the session.
+
+        It gets the call's id, the answer (an empty one where the daemon knows of no such call), the kind of operation
+        (``settle``, ``void``, ``abandon`` or ``cancel``), and the seconds since that was first queued.
+        """
+        return self._outbox.on_closed
+
+    @on_closed.setter
+    def on_closed(self, tell: Callable[[bytes, shim_pb2.Closed, str, float], None]) -> None:
+        self._outbox.on_closed = tell
 
     @property
     def connected(self) -> bool:
@@ -132,9 +147,19 @@ class ShimSession:
         """
         return await self._ask_about_run(partial(self._outbox.open_run, message))
 
-    async def close_run(self, run: str) -> types_pb2.Account:
-        """Close a run that this session has open. Raises ``SessionFailure`` and ``DaemonUnavailable``."""
-        return await self._ask_about_run(partial(self._outbox.close_run, run))
+    async def close_run(self, run: str, *, unfinished: bool = False) -> types_pb2.Account:
+        """Close a run that this session has open; ``unfinished`` where its agent goes on, so that its episode does.
+
+        Raises ``SessionFailure`` and ``DaemonUnavailable``.
+        """
+        message = shim_pb2.CloseRun(run=run, unfinished=unfinished)
+        return await self._ask_about_run(partial(self._outbox.close_run, message))
+
+    async def probe(self, timeout_s: float = PROBE_TIMEOUT_S) -> shim_pb2.Probed:
+        """Have the daemon write to its ledger. Raises ``DaemonUnavailable`` where it has not within the time."""
+        outcome = await self._ask(self._outbox.probe, timeout_s)
+        assert isinstance(outcome, shim_pb2.Probed), "a probe is answered as one"
+        return outcome
 
     async def reserve(self, message: shim_pb2.Reserve) -> shim_pb2.Admitted | shim_pb2.Refused:
         """Ask for the admission of one call, and wait as long as the daemon lets it wait for room.
@@ -156,7 +181,7 @@ class ShimSession:
             raise
         if isinstance(outcome, ClientError):
             raise outcome
-        assert not isinstance(outcome, types_pb2.Account), "a reserve is admitted or refused"
+        assert isinstance(outcome, shim_pb2.Admitted | shim_pb2.Refused), "a reserve is admitted or refused"
         return outcome
 
     def settle(self, message: shim_pb2.Settle) -> None:
@@ -182,21 +207,25 @@ class ShimSession:
         return self._outbox.closing == 0
 
     async def _ask_about_run(self, ask: Callable[[Reply, float], Pending]) -> types_pb2.Account:
+        outcome = await self._ask(ask, _RUN_TIMEOUT_S)
+        assert isinstance(outcome, types_pb2.Account), "a run's opening and closing answer with its account"
+        return outcome
+
+    async def _ask(self, ask: Callable[[Reply, float], Pending], timeout_s: float) -> Outcome:
         self._refuse_when_leaving()
         future: asyncio.Future[Outcome] = self._loop.create_future()
         pending = ask(partial(_resolve, future), self._loop.time())
         self._wake.set()
         try:
-            with anyio.fail_after(_RUN_TIMEOUT_S):
+            with anyio.fail_after(timeout_s):
                 outcome = await future
         except TimeoutError:
-            raise DaemonUnavailable(f"leashd has not answered for {_RUN_TIMEOUT_S:.0f} s") from None
+            raise DaemonUnavailable(f"leashd has not answered for {timeout_s:g} s") from None
         finally:
             self._outbox.forget(pending, self._loop.time())
             self._changed()
         if isinstance(outcome, ClientError):
             raise outcome
-        assert isinstance(outcome, types_pb2.Account), "a run's opening and closing answer with its account"
         return outcome
 
     async def _first_link(self) -> Link:
@@ -334,7 +363,7 @@ class ShimSession:
             await self._declined.wait()
             await anyio.sleep(min(_MIN_RETRY_S * 2 ** min(self._outbox.deferred_attempts, 16), _MAX_RETRY_S))
             self._declined.clear()
-            self._outbox.resume(self._loop.time())
+            self._outbox.resume()
             self._changed()
 
     async def _drain_and_end(self) -> None:

@@ -27,6 +27,7 @@ from leashd.operations import (
     Kill,
     OpenRun,
     Operation,
+    Probe,
     Push,
     Raise,
     Refused,
@@ -134,8 +135,8 @@ class Desk:
 
     # A person's side
 
-    def kill(self, *runs: str, every: bool = False, now: bool = False) -> Any:
-        return self.ask(Kill(runs, every, now, 7))
+    def kill(self, *runs: str, now: bool = False) -> Any:
+        return self.ask(Kill(runs, now, 7))
 
     def raise_limits(self, run: str = "r", *, resume: bool = False, **given: int) -> Any:
         return self.ask(Raise(run, given, resume, 7))
@@ -173,6 +174,11 @@ class Shim:
     def disconnect(self) -> None:
         self.desk.ask(Disconnected(self.name, self.link))
 
+    def open_for_others(self, run: str = "r", **more: Any) -> Any:
+        """Opens a run as a gateway does: ``more`` are fields of the operation."""
+        fields: dict[str, Any] = {"given": {}, "defaults": {}, "prices_sha256": b"", "pid": 0} | more
+        return self.desk.ask(OpenRun(session=self.name, link=self.link, run=run, owner_uid=7, on_behalf=True, **fields))
+
     def open(self, run: str = "r", *, prices: bytes = b"", pid: int = 0, **given: int) -> Any:
         return self.desk.ask(
             OpenRun(
@@ -181,8 +187,11 @@ class Shim:
             )
         )  # fmt: skip
 
-    def close(self, run: str = "r") -> Any:
-        return self.desk.ask(CloseRun(self.name, self.link, run))
+    def close(self, run: str = "r", *, unfinished: bool = False) -> Any:
+        return self.desk.ask(CloseRun(self.name, self.link, run, unfinished))
+
+    def probe(self) -> Any:
+        return self.desk.ask(Probe(self.name, self.link))
 
     def asks(self, call: int, run: str = "r", *, model: str = MODEL, **facts: Any) -> ReserveCall:
         bounds: dict[str, Any] = {"input_bound_tokens": 100, "output_bound_tokens": 100, "choices": 1}

@@ -64,6 +64,16 @@ class Play:
         command = OpenRun(session=session, owner_uid=7, given=given, defaults=self.defaults, prices=prices)
         return self.emit(control.open_run(self.account, command))
 
+    def open_for_others(
+        self, session: bytes = ONE, *, lowered: dict[str, Any] | None = None, **given: Any
+    ) -> tuple[Event, ...]:
+        """Opens the run as a gateway does."""
+        command = OpenRun(
+            session=session, owner_uid=7, given=given, defaults=self.defaults, prices=b"", lowered=lowered or {},
+            on_behalf=True,
+        )  # fmt: skip
+        return self.emit(control.open_run(self.account, command))
+
     def close(self, session: bytes = ONE, *, clean: bool = True, until_ns: int | None = None) -> None:
         until = self.now_ns if until_ns is None else until_ns
         self.emit(control.close_run(self.account, session, clean=clean, until_ns=until))

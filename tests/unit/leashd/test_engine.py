@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from leash.usage import Usage
-from leashd.core.account import Status
 from leashd.core.admission import Admit
 from leashd.core.limits import OnBlind
 from leashd.engine import CLOSED_CALLS_KEPT_NS, GRACE_NS
@@ -293,16 +292,6 @@ def test_a_name_that_no_run_can_have_is_an_unknown_run(desk: Desk, run: str) -> 
     assert failure(desk.session().reserve(1, run)) is FailureCode.NOT_OPEN
     assert failure(desk.raise_limits(run, max_calls=1)) is FailureCode.UNKNOWN
     assert failure(desk.resolve(b"", None, run)) is FailureCode.UNKNOWN
-
-
-def test_kill_all_stops_the_runs_that_are_not_finished(desk: Desk) -> None:
-    shim = desk.session()
-    for run in ("done", "open", "lost"):
-        shim.open(run)
-    shim.close("done")
-
-    assert desk.kill(every=True).killed == ("open", "lost")
-    assert desk.account("done").status is Status.FINISHED
 
 
 def test_a_stop_and_a_warning_are_pushed_once_they_are_durable(desk: Desk) -> None:

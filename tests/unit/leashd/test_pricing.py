@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from leashd import pricing
 from leashd.core.admission import Admit
 from leashd.core.bounds import MAX_CALL_NANODOLLARS, MAX_CHOICES, MAX_TOKENS, MAX_TOTAL
-from tests.unit.leashd.desk import Desk, priced
+from leashd.operations import FailureCode
+from leashd.pricing import TABLE_ID_BYTES, read_prices
+from tests.unit.leashd.desk import Desk, failure, priced
 from tests.unit.leashd.play import DOLLAR
 
 DEAR = b'{"m": {"input": 9000000, "output": 9000000}}'  # nine dollars for a token, the most that a table may say
@@ -77,3 +80,40 @@ def test_many_large_answers_are_added_up(desk: Desk) -> None:
         shim.settle(call, tokens=2**53)
 
     assert desk.account().totals.input_tokens == 3 * 2**53
+
+
+def test_a_table_is_decoded_once_for_all_the_runs_that_are_opened_under_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices, others = desk.prices(), desk.prices(DEAR)
+    shim = desk.session()
+    shim.open("first", prices=prices)
+    decoded: list[bytes] = []
+    really = pricing._decode
+
+    def decode(stored: bytes) -> Any:
+        decoded.append(stored)
+        return really(stored)
+
+    monkeypatch.setattr(pricing, "_decode", decode)
+    for number in range(3):
+        shim.open(f"run{number}", prices=prices)
+        shim.open(f"run{number}", prices=others)
+
+    assert len(decoded) == 1
+    unknown = prices[:TABLE_ID_BYTES] + bytes(32 - TABLE_ID_BYTES)
+    assert failure(shim.open("other", prices=unknown)) is FailureCode.PRICES_UNKNOWN
+    assert failure(shim.open("other", prices=bytes(32))) is FailureCode.PRICES_UNKNOWN
+
+
+def test_a_table_that_could_not_be_written_is_not_known(desk: Desk) -> None:
+    shim = desk.session()
+    stored = read_prices(DEAR)
+    desk.ask_later(stored)
+    batch, _ = desk.engine.take()
+    desk.engine.discard(batch, desk.now_ns)
+
+    assert failure(shim.open(prices=stored.sha256)) is FailureCode.PRICES_UNKNOWN
+    desk.ask(stored)
+    shim.open(prices=stored.sha256)
+    assert desk.account().prices == stored.sha256[:TABLE_ID_BYTES]

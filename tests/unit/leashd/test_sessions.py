@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from leash.usage import Usage
+from leashd import engine
 from leashd.core.account import Status
 from leashd.core.reasons import Reason
 from leashd.engine import GRACE_NS
@@ -68,6 +71,24 @@ def test_past_the_grace_its_calls_are_unresolved_and_it_is_off_its_runs(shim: Sh
     account = shim.desk.account()
     assert (account.open.calls, account.unresolved.calls) == (0, 2)
     assert (account.status, account.reason) == (Status.FINISHED, "opener_lost")
+
+
+def test_what_a_session_leaves_is_abandoned_and_closed_once(shim: Shim) -> None:
+    shim.admitted(1)
+    shim.disconnect()
+    shim.desk.pass_time(GRACE_NS)
+    shim.desk.pass_time(GRACE_NS)
+
+    assert shim.desk.kinds() == ["Opened", "Reserved", "Abandoned", "Closed"]
+
+
+def test_a_hello_that_is_decided_together_with_a_reserve_before_it_leaves_the_call_that_it_lists(shim: Shim) -> None:
+    shim.desk.ask_later(shim.asks(1))
+    shim.desk.ask_later(shim.asks(2))
+    shim.connect(call_id(2))
+
+    assert [key.call for key, _ in shim.desk.ledger.open_calls()] == [call_id(2)]
+    assert outcome(shim.settle(1)) == ("voided", 0, True)
 
 
 def test_a_session_that_comes_back_too_late_settles_its_calls_all_the_same(desk: Desk) -> None:
@@ -182,3 +203,102 @@ def test_a_kill_without_now_aborts_nothing_of_a_session_that_comes_back(shim: Sh
     shim.open()
 
     assert shim.link.pushes == []
+
+
+# A session that has much to leave
+
+
+@pytest.fixture
+def few_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ENDED_IN_A_BATCH", 3)
+
+
+def much_open(desk: Desk, *names: bytes) -> list[Shim]:
+    """Sessions that have four runs and two calls open each."""
+    shims = [desk.session(name) for name in names]
+    for shim in shims:
+        for run in "abcd":
+            shim.open(run)
+        shim.admitted(1, run="a")
+        shim.admitted(2, run="d")
+    return shims
+
+
+def left(desk: Desk) -> tuple[int, int]:
+    """How many openers and open calls there are."""
+    return len(list(desk.ledger.openers())), len(list(desk.ledger.open_calls()))
+
+
+def test_sessions_that_leave_much_end_over_several_batches(desk: Desk, few_in_a_batch: None) -> None:
+    for shim in much_open(desk, b"session1", b"session2"):
+        shim.disconnect()
+    desk.pass_time(GRACE_NS)
+    steps = [left(desk)]
+    while (next_ns := desk.engine.next_tick_ns()) is not None:
+        assert next_ns <= desk.now_ns, "it goes on at once"
+        desk.commit()
+        steps.append(left(desk))
+
+    assert steps == [(7, 2), (4, 2), (3, 0), (0, 0), (0, 0)]
+    accounts = [desk.account(run) for run in "abcd"]
+    assert [account.unresolved.calls for account in accounts] == [2, 0, 0, 2]
+    assert {account.reason for account in accounts} == {"opener_lost"}
+
+
+def test_a_session_that_comes_back_while_it_is_ended_keeps_what_is_left(desk: Desk, few_in_a_batch: None) -> None:
+    [shim] = much_open(desk, b"session1")
+    shim.disconnect()
+    desk.pass_time(GRACE_NS)
+    assert left(desk) == (3, 0)
+    shim.connect(call_id(1), call_id(2))
+    desk.pass_time(HOUR)
+
+    assert left(desk) == (3, 0)
+    assert outcome(shim.settle(1, "a")) == ("settled", 0, False)
+    assert failure(shim.reserve(3, "a")) is FailureCode.NOT_OPEN
+    shim.admitted(4, run="b")
+
+
+def test_a_restart_in_the_middle_of_an_end_goes_on_with_it_after_another_grace(
+    desk: Desk, few_in_a_batch: None
+) -> None:
+    [shim] = much_open(desk, b"session1")
+    shim.disconnect()
+    desk.pass_time(GRACE_NS)
+    desk.restart()
+    desk.pass_time(GRACE_NS - 1)
+    assert left(desk) == (3, 0)
+    desk.pass_time(1)
+
+    assert left(desk) == (0, 0)
+
+
+def test_an_end_that_cannot_be_written_is_tried_again_after_another_grace_and_costs_no_compute(desk: Desk) -> None:
+    shim = desk.session()
+    shim.open(compute_rate_nanodollars_per_hour=3_600)
+    shim.admitted(1)
+    desk.pass_time(5 * SECOND)
+    shim.disconnect()
+    desk.now_ns += GRACE_NS
+    for _ in range(3):
+        desk.engine.tick(desk.now_ns)
+        batch, _ = desk.engine.take()
+        assert batch.accounts
+        desk.engine.discard(batch, desk.now_ns)
+        assert desk.engine.next_tick_ns() == desk.now_ns + GRACE_NS
+        desk.now_ns += GRACE_NS
+    desk.commit()
+
+    assert left(desk) == (0, 0)
+    assert desk.account().compute_cost_nanodollars(desk.now_ns) == 5
+
+
+def test_the_processes_of_closed_runs_and_of_runs_without_one_are_forgotten(desk: Desk) -> None:
+    shim = desk.session()
+    for run, pid in (("a", 4711), ("b", 0), ("c", 4712)):
+        shim.open(run, pid=pid)
+    shim.close("a")
+    shim.open("c", pid=0)
+
+    session = desk.engine._sessions._sessions[shim.name]
+    assert session.pids == {}

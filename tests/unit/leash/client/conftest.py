@@ -58,6 +58,7 @@ class Truth:
     acknowledged: list[bytes] = field(default_factory=list)
     opened: list[shim_pb2.OpenRun] = field(default_factory=list)
     closed_runs: list[str] = field(default_factory=list)
+    left_unfinished: list[str] = field(default_factory=list)
     hellos: list[shim_pb2.Hello] = field(default_factory=list)
     batches: list[list[str]] = field(default_factory=list)
     clean_ends: int = 0
@@ -179,9 +180,12 @@ class Daemon(ShimServicer):
                 )
             case "close_run":
                 self.truth.closed_runs.append(operation.close_run.run)
+                self.truth.left_unfinished += [operation.close_run.run] if operation.close_run.unfinished else []
                 return shim_pb2.Answer(account=types_pb2.Account(run=operation.close_run.run))
             case "reserve":
                 return self._reserve(operation, session_id, outgoing)
+            case "probe":
+                return shim_pb2.Answer(probed=shim_pb2.Probed(open_runs=len(self.truth.opened)))
             case "acknowledge":
                 self.truth.acknowledged += operation.acknowledge.call_ids
                 return shim_pb2.Answer(done=shim_pb2.Done())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ def test_a_run_is_opened_again_with_what_it_declared_as_defaults(wire: Wire) -> 
 
 def test_a_closed_run_is_not_opened_again(wire: Wire) -> None:
     wire.open_run()
-    wire.outbox.close_run("r", wire.outcomes.append, 0)
+    wire.outbox.close_run(shim_pb2.CloseRun(run="r"), wire.outcomes.append, 0)
     wire.outbox.relink(0)
     assert wire.answer(ACCOUNT, ACCOUNT) == ["open_run", "close_run"]
     wire.outbox.relink(0)
@@ -177,7 +178,7 @@ def test_a_settle_of_a_run_that_the_daemon_has_lost_waits_for_its_opening(wire: 
     wire.answer(failure(shim_pb2.FAILURE_CODE_NOT_OPEN))
     assert wire.outbox.deferred == 1
     assert wire.answer(ACCOUNT) == ["open_run"]
-    wire.outbox.resume(0)
+    wire.outbox.resume()
     assert wire.answer(CLOSED) == ["settle"]
     assert held(wire) == []
 
@@ -231,7 +232,9 @@ def test_an_opening_that_nobody_waits_for_is_undone(wire: Wire) -> None:
     pending = wire.outbox.open_run(shim_pb2.OpenRun(run="r"), wire.outcomes.append, 0)
     wire.sent()
     wire.outbox.forget(pending, 0)
-    assert wire.kinds() == ["close_run"]
+    [operation] = wire.sent()
+    # It may have been in the middle of an episode, which an opening that came to nothing must not end.
+    assert operation.close_run == shim_pb2.CloseRun(run="r", unfinished=True)
 
 
 def test_a_second_opening_that_nobody_waits_for_leaves_the_run_open(wire: Wire) -> None:
@@ -259,7 +262,7 @@ def test_questions_are_bounded() -> None:
     for _ in range(2):
         wire.outbox.open_run(shim_pb2.OpenRun(run="r"), wire.outcomes.append, 0)
     with pytest.raises(DaemonUnavailable, match="too many"):
-        wire.outbox.close_run("r", wire.outcomes.append, 0)
+        wire.outbox.close_run(shim_pb2.CloseRun(run="r"), wire.outcomes.append, 0)
 
 
 def test_a_large_backlog_goes_out_in_messages_of_bounded_size(wire: Wire) -> None:
@@ -293,7 +296,7 @@ def test_declined_outcomes_wait_and_count_how_often(wire: Wire) -> None:
         wire.answer(failure(shim_pb2.FAILURE_CODE_UNAVAILABLE))
         assert (wire.outbox.deferred, wire.outbox.deferred_attempts) == (1, attempts)
         assert wire.sent() == []
-        wire.outbox.resume(0)
+        wire.outbox.resume()
     # A new stream takes what waits along.
     wire.answer(failure(shim_pb2.FAILURE_CODE_BUSY))
     wire.outbox.relink(0)
@@ -309,3 +312,139 @@ def test_everybody_who_waits_is_told_when_no_answer_will_come(wire: Wire) -> Non
     assert str(wire.outcomes[-1]) == "the end"
     assert held(wire) == [admitted, waiting]
     assert wire.kinds() == ["cancel"]
+
+
+def test_the_end_of_a_call_is_told_once_with_its_kind_and_time(wire: Wire) -> None:
+    told: list[tuple[bytes, str, str, float]] = []
+    wire.outbox.on_closed = lambda call_id, closed, kind, seconds: told.append((call_id, closed.outcome, kind, seconds))
+    call_id = wire.open_call(1)
+    wire.outbox.settle(settle(call_id), 3.0)
+    [operation] = wire.sent()
+    wire.outbox.take(shim_pb2.Answer(op_id=operation.op_id, **CLOSED), 3.5)
+    wire.outbox.take(shim_pb2.Answer(op_id=operation.op_id, **CLOSED), 4.0)
+
+    assert told == [(call_id, "settled", "settle", 0.5)]
+
+
+def test_the_end_of_a_call_that_the_daemon_could_not_take_at_first_is_told_with_the_whole_time(wire: Wire) -> None:
+    told: list[float] = []
+    wire.outbox.on_closed = lambda _call_id, _closed, _kind, seconds: told.append(seconds)
+    call_id = wire.open_call(1)
+    wire.outbox.settle(settle(call_id), 3.0)
+    wire.answer(failure(shim_pb2.FAILURE_CODE_UNAVAILABLE))
+    assert told == []
+    wire.outbox.resume()
+    [operation] = wire.sent()
+    wire.outbox.take(shim_pb2.Answer(op_id=operation.op_id, **CLOSED), 10.0)
+
+    assert told == [7.0]
+
+
+def test_the_end_of_a_call_is_told_once_whatever_became_of_it(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[bytes, str, str]] = []
+
+    def tell(call_id: bytes, closed: shim_pb2.Closed, kind: str, _seconds: float) -> None:
+        assert call_id not in held(wire), "it is over when it is told"
+        told.append((call_id, closed.outcome, kind))
+
+    wire.outbox.on_closed = tell
+    unknown, declined, cancelled, not_known = (wire.open_call(number) for number in (1, 2, 3, 4))
+    wire.outbox.settle(settle(unknown), 0)
+    wire.outbox.settle(settle(declined), 0)
+    wire.outbox.void(shim_pb2.Void(call_id=not_known, run="r"), 0)
+    wire.reserve(5)
+    unknown_to_it, invalid = failure(shim_pb2.FAILURE_CODE_UNKNOWN), failure(shim_pb2.FAILURE_CODE_INVALID)
+    wire.answer(unknown_to_it, invalid, unknown_to_it, invalid)
+    wire.outbox.cancel(cancelled, 0)
+    closed = [{"closed": shim_pb2.Closed(outcome=outcome)} for outcome in ("unresolved", "voided")]
+    assert wire.answer(*closed) == ["abandon", "cancel"]
+
+    assert told == [
+        (unknown, "", "settle"),
+        (not_known, "", "void"),
+        (declined, "unresolved", "abandon"),
+        (cancelled, "voided", "cancel"),
+    ]
+    assert caplog.text.count("was declined") == 3
+
+
+def test_the_end_of_a_call_whose_answer_was_lost_is_told_with_the_repeat(wire: Wire) -> None:
+    told: list[str] = []
+    wire.outbox.on_closed = lambda _call_id, _closed, kind, _seconds: told.append(kind)
+    call_id = wire.open_call(1)
+    wire.outbox.settle(settle(call_id), 0)
+    wire.sent()
+    wire.outbox.relink(0)
+    wire.answer({"closed": shim_pb2.Closed(outcome="settled", repeated=True)})
+
+    assert told == ["settle"]
+
+
+def test_a_probe_is_answered_and_not_sent_again(wire: Wire) -> None:
+    probed = shim_pb2.Probed(open_runs=3)
+    wire.outbox.probe(wire.outcomes.append, 0)
+    assert wire.answer({"probed": probed}) == ["probe"]
+    assert wire.outcomes == [probed]
+
+    wire.outbox.probe(wire.outcomes.append, 0)
+    assert wire.kinds() == ["probe"]
+    wire.outbox.relink(0)
+    assert wire.sent() == []
+    assert isinstance(wire.outcomes[1], DaemonUnavailable)
+
+
+def test_a_probe_that_was_not_sent_yet_goes_out_over_the_next_stream(wire: Wire) -> None:
+    wire.outbox.probe(wire.outcomes.append, 0)
+    wire.outbox.relink(0)
+    assert wire.outcomes == []
+
+    probed = shim_pb2.Probed(open_runs=3)
+    assert wire.answer({"probed": probed}) == ["probe"]
+    assert wire.outcomes == [probed]
+
+
+def test_a_probe_that_a_daemon_does_not_know_fails(wire: Wire) -> None:
+    wire.outbox.probe(wire.outcomes.append, 0)
+    wire.answer({"done": shim_pb2.Done()})
+
+    assert "update it" in str(wire.outcomes[0])
+
+
+def test_a_run_whose_opening_again_was_put_off_is_opened_again_once(wire: Wire) -> None:
+    wire.open_run()
+    wire.outbox.relink(0)
+    wire.answer(failure(shim_pb2.FAILURE_CODE_BUSY))
+    wire.reserve(1)
+    wire.answer(failure(shim_pb2.FAILURE_CODE_NOT_OPEN))
+    assert wire.kinds() == ["cancel"]
+    wire.outbox.resume()
+    assert wire.answer(ACCOUNT) == ["open_run"]
+    wire.reserve(2)
+    wire.answer(failure(shim_pb2.FAILURE_CODE_NOT_OPEN))
+    assert sorted(wire.kinds()) == ["cancel", "open_run"]
+
+
+def test_thousands_of_runs_are_opened_again_in_no_time(wire: Wire) -> None:
+    runs = [f"run-{number}" for number in range(5_000)]
+    for run in runs:
+        wire.outbox.open_run(shim_pb2.OpenRun(run=run), wire.outcomes.append, 0)
+    wire.answer(*(ACCOUNT for _ in runs))
+    began_s = time.perf_counter()
+    wire.outbox.relink(0)
+    wire.outbox.relink(0)
+
+    assert [operation.open_run.run for operation in wire.sent()] == runs
+    assert time.perf_counter() - began_s < 1.0, "it would be tens of seconds if each were looked for among all"
+
+
+def test_a_probe_that_the_daemon_cannot_carry_out_fails(wire: Wire) -> None:
+    wire.outbox.probe(wire.outcomes.append, 0)
+    wire.answer(failure(shim_pb2.FAILURE_CODE_UNAVAILABLE))
+
+    assert [str(outcome) for outcome in wire.outcomes] == ["declined"]
+
+
+def test_a_probe_that_nobody_waits_for_is_dropped(wire: Wire) -> None:
+    wire.outbox.forget(wire.outbox.probe(wire.outcomes.append, 0), 0)
+
+    assert wire.sent() == []

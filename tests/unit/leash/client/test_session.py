@@ -173,6 +173,66 @@ async def test_closing_a_run_survives_a_lost_answer(daemon: Any, endpoint: Endpo
     assert daemon.truth.batches[4] == ["open_run", "close_run"]
 
 
+async def test_a_run_can_be_left_unfinished(daemon: Any, endpoint: Endpoint) -> None:
+    async with opened(endpoint) as session:
+        for run in ("a", "b"):
+            await session.open_run(shim_pb2.OpenRun(run=run))
+        daemon.lose_answer["close_run"] = 1
+        await session.close_run("a", unfinished=True)
+        await session.close_run("b")
+    assert daemon.truth.closed_runs == ["a", "a", "b"]
+    assert daemon.truth.left_unfinished == ["a", "a"]
+
+
+async def test_a_probe_tells_how_the_daemon_fares_and_fails_where_it_cannot_write(
+    daemon: Any, endpoint: Endpoint
+) -> None:
+    async with opened(endpoint) as session:
+        await session.open_run(shim_pb2.OpenRun(run="r"))
+        assert (await session.probe()).open_runs == 1
+        daemon.fail = {"probe": [shim_pb2.FAILURE_CODE_UNAVAILABLE]}
+        with pytest.raises(DaemonUnavailable, match="probe declined"):
+            await session.probe()
+        assert (await session.probe()).open_runs == 1
+    with pytest.raises(DaemonUnavailable, match="has ended"):
+        await session.probe()
+
+
+async def test_a_probe_is_bounded_and_is_not_sent_again(daemon: Any, endpoint: Endpoint) -> None:
+    async with opened(endpoint) as session:
+        daemon.silent = True
+        with pytest.raises(DaemonUnavailable, match=r"not answered for 0.1 s"), anyio.fail_after(5):
+            await session.probe(0.1)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_expect_failing_probe, session)
+            await eventually(lambda: daemon.truth.batches.count(["probe"]) == 2)
+            daemon.silent = False
+            await daemon.restart()
+        assert await session.probe(5)
+    assert daemon.truth.batches.count(["probe"]) == 3
+
+
+async def _expect_failing_probe(session: ShimSession) -> None:
+    with pytest.raises(DaemonUnavailable, match="was lost"):
+        await session.probe(10)
+
+
+async def test_the_end_of_each_call_is_told_once_though_its_answer_was_lost(daemon: Any, endpoint: Endpoint) -> None:
+    told: list[tuple[bytes, str, str]] = []
+    async with opened(endpoint) as session:
+        session.on_closed = lambda call_id, closed, kind, seconds: told.append((call_id, closed.outcome, kind))
+        calls = [reserve() for _ in range(3)]
+        for call in calls:
+            await session.reserve(call)
+        daemon.lose_answer["settle"] = 1
+        session.settle(settle(calls[0]))
+        assert await session.drained(5)
+        session.void(shim_pb2.Void(call_id=calls[1].call_id, run="r"))
+        session.abandon(shim_pb2.Abandon(call_id=calls[2].call_id, run="r"))
+    ends = [("settled", "settle"), ("voided", "void"), ("unresolved", "abandon")]
+    assert told == [(call.call_id, *end) for call, end in zip(calls, ends, strict=True)]
+
+
 async def test_a_client_that_hangs_up_while_waiting_cancels_its_call(daemon: Any, endpoint: Endpoint) -> None:
     daemon.wait_for_room = asyncio.Event()
     async with opened(endpoint) as session:
@@ -416,6 +476,21 @@ async def test_a_push_handler_that_fails_ends_the_session(daemon: Any, endpoint:
             daemon.pushes.put_nowait(shim_pb2.Push())
             await anyio.sleep_forever()
     assert ended.group_contains(RuntimeError, match="a bug")
+
+
+async def test_who_is_told_of_the_ends_of_calls_and_fails_ends_the_session(daemon: Any, endpoint: Endpoint) -> None:
+    def fail(*_told: object) -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(BaseExceptionGroup) as ended:  # noqa: PT012 (the error comes out of the block's end)
+        async with opened(endpoint) as session:
+            session.on_closed = fail
+            call = reserve()
+            await session.reserve(call)
+            session.settle(settle(call))
+            await anyio.sleep_forever()
+    assert ended.group_contains(RuntimeError, match="a bug")
+    assert daemon.truth.states() == {"settled": 1}
 
 
 async def test_a_socket_path_with_odd_characters(daemon: Any, directory: Path) -> None:

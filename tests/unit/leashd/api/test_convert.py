@@ -10,6 +10,7 @@ from leash.usage import Usage
 from leash.v1 import shim_pb2, types_pb2
 from leashd.api import convert
 from leashd.api.convert import InvalidMessageError
+from leashd.commit_figures import CommitFigures
 from leashd.core.account import Status
 from leashd.core.admission import Admit, Refuse
 from leashd.core.bounds import MAX_LIMIT, MAX_TOKENS
@@ -56,6 +57,12 @@ def test_usage_comes_in_and_goes_out_the_same() -> None:
     usage = Usage(**{name: number for number, name in enumerate(convert._USAGE_COUNTS, 1)}, service_tier="batch")
 
     assert convert.usage(convert.usage_message(usage)) == usage
+
+
+def test_a_bound_on_runs_is_none_or_positive() -> None:
+    assert (convert.most_runs(0), convert.most_runs(20)) == (0, 20)
+    with pytest.raises(InvalidMessageError):
+        convert.most_runs(-1)
 
 
 def test_a_count_below_zero_is_refused() -> None:
@@ -150,6 +157,10 @@ def test_the_other_answers_to_a_shim() -> None:
             CallClosed("settled", 7, repeated=True),
             {"closed": shim_pb2.Closed(outcome="settled", cost_nanodollars=7, repeated=True)},
         ),
+        (
+            CallClosed("settled", blind=Reason.METER_BLIND),
+            {"closed": shim_pb2.Closed(outcome="settled", blind=types_pb2.REASON_METER_BLIND)},
+        ),
         (Done(), {"done": shim_pb2.Done()}),
     ]
     for answer, field in answers:
@@ -217,3 +228,24 @@ def test_pushes() -> None:
     warned = convert.push_message(RunWarned("r", Reason.COST_BUDGET, 80, 100)).run_warned
     assert (warned.run, warned.reason, warned.used, warned.limit) == ("r", "cost_budget", 80, 100)
     assert warned.unit == types_pb2.UNIT_NANODOLLARS
+    assert not stopped.counts
+    assert not warned.counts
+
+
+def test_the_push_that_counts_says_so() -> None:
+    stopped = RunStopped("r", Reason.KILL_SWITCH, now=False, counts=True)
+    warned = RunWarned("r", Reason.COST_BUDGET, 80, 100, counts=True)
+
+    assert convert.push_message(stopped).run_stopped.counts
+    assert convert.push_message(warned).run_warned.counts
+
+
+def test_a_probe_is_answered_with_how_the_daemon_fares() -> None:
+    figures = CommitFigures()
+    figures.committed(operations=3, entries=2)
+    figures.committed(operations=1, entries=0)
+    probed = convert.probed_message(4, open_runs=5, figures=figures)
+
+    assert (probed.op_id, probed.probed.open_runs) == (4, 5)
+    assert (probed.probed.commits, probed.probed.operations) == (2, 4)
+    assert list(probed.probed.commits_by_size) == [1, 0, 1, *[0] * 10]

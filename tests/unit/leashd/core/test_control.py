@@ -49,6 +49,35 @@ def test_another_price_table_is_taken_and_none_keeps_the_one_there_was() -> None
     assert play.account.prices == b"table002"
 
 
+def test_who_opens_for_others_is_an_opener_whose_looser_limits_are_not_in_force() -> None:
+    play = running(max_calls=5)
+    [opened] = play.open_for_others(TWO, max_calls=9, max_cost_nanodollars=3)
+
+    assert isinstance(opened, Opened)
+    assert play.account.has_opener(TWO)
+    limits = play.account.limits
+    assert (limits.in_force.max_calls, limits.declared.max_calls) == (5, 9)
+    assert (limits.in_force.max_cost_nanodollars, limits.declared.max_cost_nanodollars) == (3, 3)
+    assert play.open_for_others(TWO, max_calls=9, max_cost_nanodollars=3) == ()
+    assert play.refold() == play.account
+    with pytest.raises(LooserLimitError):
+        play.open(ONE, max_calls=10)
+
+
+def test_what_a_client_asks_for_lowers_what_is_in_force_of_a_new_run_and_of_no_other() -> None:
+    play = Play(defaults={"max_cost_nanodollars": 5})
+    play.open_for_others(max_calls=9, lowered={"max_cost_nanodollars": 2, "max_calls": 100})
+    limits = play.account.limits
+    assert (limits.in_force.max_cost_nanodollars, limits.in_force.max_calls) == (2, 9)
+    assert (limits.declared.max_cost_nanodollars, limits.declared.max_calls) == (5, 9)
+
+    assert play.open_for_others(max_calls=9, lowered={"max_calls": 1}) == ()
+    play.raise_limits(max_cost_nanodollars=8)
+    play.open_for_others(TWO, max_calls=9, max_cost_nanodollars=5, lowered={"max_cost_nanodollars": 2})
+    assert play.account.limits.in_force.max_cost_nanodollars == 8
+    assert play.refold() == play.account
+
+
 def test_the_sessions_of_a_run_are_bounded() -> None:
     play = running()
     for number in range(1, MAX_OPENERS):
