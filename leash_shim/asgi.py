@@ -1,4 +1,4 @@
-"""ASGI: the types of its messages, and its lifespan for applications whose life is a context manager's."""
+"""ASGI: the types of its messages. There is no lifespan: an application's life here is a context manager's."""
 
 from __future__ import annotations
 
@@ -8,10 +8,3 @@ from typing import Any
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-
-async def acknowledge_lifespan(receive: Receive, send: Send) -> None:
-    """Answers the server's start and stop, which change nothing here."""
-    for _ in ("startup", "shutdown"):
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import move_on_after
 
-from leash_shim.asgi import acknowledge_lifespan
 from leash_shim.downstream import BodyTooLarge, Downstream, HungUp
 from leash_shim.headers import first
 from leash_shim.server import serve
@@ -58,9 +57,7 @@ class FakeProvider:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serves one request."""
-        if scope["type"] == "lifespan":
-            await acknowledge_lifespan(receive, send)
-        elif scope["type"] == "http":
+        if scope["type"] == "http":
             try:
                 await self._serve(scope, Downstream(receive, send))
             except HungUp:
