@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
-import traceback
+import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from leash_shim import headers, refusal
-from leash_shim.asgi import acknowledge_lifespan
-from leash_shim.downstream import BodyTooLarge, Downstream, HungUp
-from leash_shim.families import reports_unasked
+from leash_shim.door import Denial, OneRun, Visitor
+from leash_shim.downstream import BodyTimeout, BodyTooLarge, Downstream, HungUp
 from leash_shim.flow import Call, Order
-from leash_shim.meter import Asked, RouteKind, decoder, route
+from leash_shim.held_bodies import BodiesFull, HeldBodies
+from leash_shim.meter import RouteKind, route
 from leash_shim.mounts import MountTable
+from leash_shim.observer import Exchange, Observer
+from leash_shim.orders import read_order
 from leash_shim.passage import Passage
-from leash_shim.refusal import Answer, Reader
+from leash_shim.refusal import Answer
+from leash_shim.trouble import where
 from leash_shim.upstream import Upstream, UpstreamRequest
 
 if TYPE_CHECKING:
@@ -29,8 +33,10 @@ if TYPE_CHECKING:
 
     from leash.v1 import shim_pb2, types_pb2
     from leash_shim.asgi import Message, Receive, Send
+    from leash_shim.door import Door
     from leash_shim.headers import Headers
-    from leash_shim.meter import RequestFacts, Route
+    from leash_shim.held_bodies import HeldBody
+    from leash_shim.meter import Route
     from leash_shim.mounts import Target
     from leash_shim.settings import ShimSettings
 
@@ -38,45 +44,33 @@ log = logging.getLogger(__name__)
 
 _CALL_ID_BYTES = 16
 
-# A few bytes may stand for two hundred times as many, so that a compressed request is looked at in slices of this size.
-_DECODE_SLICE_BYTES = 1 << 16
+# What others call a request, as far as it can stand in a log as it is.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
+
+# RFC 9110 sections 15.5.2 and 15.6: below the second, the fault lies with the request.
+_UNAUTHORIZED = 401
+_FIRST_SERVER_ERROR = 500
+
+# Bodies go to their providers within a second or so.
+_BUSY_RETRY_SECONDS = 1
 
 # Who leaves sooner is noticed then; a call that is over sooner needs no task beside its own, which costs a tenth of it.
 _WATCH_AFTER_S = 0.02
-
-
-class RunResolver(Protocol):
-    """Says which run a request belongs to."""
-
-    async def resolve(self, request_headers: Headers) -> str | Answer:
-        """The run's name, opened for reserves, or the answer to a request that belongs to none."""
-        ...
-
-
-class SingleRun:
-    """Every request belongs to the one run of a wrapped program."""
-
-    __slots__ = ("_run",)
-
-    def __init__(self, run: str) -> None:
-        self._run = run
-
-    async def resolve(self, request_headers: Headers) -> str:
-        """The run, whatever the headers."""
-        del request_headers
-        return self._run
 
 
 class ShimApp:
     """The ASGI application. Also an async context manager, which must be entered before it serves.
 
     ``on_push`` is for whoever owns the session to call with each push of the daemon. ``seen`` counts the requests that
-    came, by what they are.
+    came, by what they are. While it is ``leaving``, each answer tells its agent to come back on another connection.
     """
 
-    def __init__(self, settings: ShimSettings, *, resolver: RunResolver | None = None) -> None:
+    def __init__(self, settings: ShimSettings, *, door: Door | None = None, observer: Observer | None = None) -> None:
         self._settings = settings
-        self._resolver = resolver or SingleRun(settings.run)
+        self._door = door or OneRun(settings.run)
+        self._observer = observer or Observer()
+        self._held = HeldBodies(settings.max_held_bytes)
+        self.leaving = False
         self.seen: Counter[RouteKind] = Counter()
         self._mounts = MountTable(settings.upstreams)
         self._upstream = Upstream()
@@ -84,7 +78,7 @@ class ShimApp:
         self._group: asyncio.TaskGroup | None = None
         self._watchers: set[asyncio.Task[None]] = set()
         self._calls: dict[str, set[Call]] = {}
-        self._exchanges: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._cutting = False
 
     async def __aenter__(self) -> Self:
@@ -125,68 +119,131 @@ class ShimApp:
     def cut(self) -> None:
         """Ends what is under way, for good: calls are voided or abandoned, connections are closed."""
         self._cutting = True
-        for exchange in self._exchanges:
-            exchange.cancel()
+        for task in self._serving:
+            task.cancel()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serves one ASGI connection."""
         match scope["type"]:
             case "http":
-                await self._follow(scope, Downstream(receive, send))
+                # HTTP/2 tells it of the connection, and has no such header.
+                closes = self._is_leaving if scope["http_version"].startswith("1") else None
+                await self._follow(scope, Downstream(receive, send, closes=closes))
             case "websocket":
-                self.seen[RouteKind.UNMETERABLE] += 1
-                await _refuse_websocket(scope, receive, send)
-            case "lifespan":
-                await acknowledge_lifespan(receive, send)
+                await self._refuse_websocket(scope, receive, send)
 
     async def _follow(self, scope: Message, downstream: Downstream) -> None:
         """Serves one request, and ends quietly when it is cut: the server closes what is then not finished."""
-        exchange = asyncio.current_task()
-        assert exchange is not None
-        self._exchanges.add(exchange)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        exchange = _exchange(scope)
+        self._observer.began(exchange)
         try:
-            await self._serve(scope, downstream)
+            await self._serve(scope, downstream, exchange)
         except asyncio.CancelledError:
+            exchange.decide(exchange.decision or "failed", "cut")
             if not self._cutting:
                 raise
         finally:
-            self._exchanges.discard(exchange)
+            self._serving.discard(task)
+            exchange.status, exchange.ended_ns = downstream.status, time.monotonic_ns()
+            exchange.received_bytes, exchange.sent_bytes = downstream.received_bytes, downstream.sent_bytes
+            self._observer.ended(exchange)
 
-    async def _serve(self, scope: Message, downstream: Downstream) -> None:
+    async def _serve(self, scope: Message, downstream: Downstream, exchange: Exchange) -> None:
         """Serves one request. Whatever goes wrong in leash itself ends here, and shows no word of the request."""
-        request_id = secrets.token_bytes(_CALL_ID_BYTES)
         try:
-            answer = await self._dispatch(scope, downstream, request_id)
+            answer = await self._dispatch(scope, downstream, exchange)
         except HungUp:
+            exchange.decide("denied", "hung_up")
             return
         except Exception as error:  # noqa: BLE001 - the server's own handler would log what the error quotes
-            log.error("a request failed: %s", _where(error))  # noqa: TRY400 - for the same reason
+            log.error("a request failed: %s", where(error))  # noqa: TRY400 - for the same reason
             answer = refusal.failed(502, "internal", "leash failed inside; its log says where")
-        if answer is not None and not downstream.started:
-            await downstream.answer(answer, request_id.hex().encode("ascii"))
+        if answer is not None:
+            exchange.decide("denied" if answer.status < _FIRST_SERVER_ERROR else "failed", answer.code)
+            if not downstream.started:
+                await downstream.answer(answer, exchange.request_id.hex().encode("ascii"))
 
-    async def _dispatch(self, scope: Message, downstream: Downstream, request_id: bytes) -> Answer | None:
+    async def _dispatch(self, scope: Message, downstream: Downstream, exchange: Exchange) -> Answer | None:
         """Serves one request, or returns the answer to one that goes nowhere."""
-        path = scope["raw_path"].decode("latin-1")
         request_headers: Headers = scope["headers"]
-        located = self._locate(scope["method"], path, request_headers)
+        visitor = self._admitted(scope, exchange)
+        located = self._locate(scope["method"], visitor.path, request_headers)
+        provider = "" if located is None else located[1].provider
+        if isinstance(visitor, Denial):
+            return refusal.denied(visitor, provider)
         if located is None:
             return refusal.failed(400, "bad_path", "no provider has such a path, or it may be read in two ways")
         target, way = located
+        exchange.provider = provider
+        self.seen[way.kind] += 1
         if way.kind is RouteKind.FREE:
-            await self._pass_through(scope, downstream, target, request_id)
+            exchange.decide("passed")
+            await self._pass_through(scope, downstream, target, exchange)
             return None
-        run = await self._resolver.resolve(request_headers)
-        if isinstance(run, Answer):
-            return run
+        held = self._held.share()
         try:
-            order = await self._read_order(scope, downstream, target=target, way=way, run=run)
+            order = await self._order(scope, downstream, exchange, located=located, held=held)
+            return order if isinstance(order, Answer) else await self._call(visitor, order, downstream, exchange)
+        finally:
+            held.release()
+
+    def _admitted(self, scope: Message, exchange: Exchange) -> Visitor | Denial:
+        """The visitor that a request is, or why it may not come in."""
+        visitor = self._door.admit(scope["raw_path"].decode("latin-1"), scope["headers"])
+        if isinstance(visitor, Visitor):
+            exchange.run = visitor.run
+        elif visitor.status == _UNAUTHORIZED:
+            # A token that was put into the path in a way that leash does not read stands there still.
+            return visitor
+        # What begins otherwise is a whole URL, in which a password may stand.
+        exchange.path = visitor.path if visitor.path.startswith("/") else ""
+        return visitor
+
+    async def _order(
+        self,
+        scope: Message,
+        downstream: Downstream,
+        exchange: Exchange,
+        *,
+        located: tuple[Target, Route],
+        held: HeldBody,
+    ) -> Order | Answer:
+        """What is asked for, or the answer to a request that is not read whole."""
+        provider = exchange.provider
+        try:
+            return await read_order(
+                scope, downstream, settings=self._settings, located=located, run=exchange.run, held=held
+            )
         except BodyTooLarge:
-            limit = self._settings.max_body_bytes
-            message = f"the request is above {limit} bytes (--max-body-bytes)"
-            return refusal.failed(413, "body_too_large", message, provider=way.provider)
-        call = Call(request_id, order, settings=self._settings, upstream=self._upstream, downstream=downstream)
-        await self._govern(call, downstream)
+            message = f"the request is above {self._settings.max_body_bytes} bytes (--max-body-bytes)"
+            return refusal.failed(413, "body_too_large", message, provider=provider)
+        except BodyTimeout:
+            message = f"nothing of the request's body came for {self._settings.body_timeout_s:g} s"
+            return refusal.failed(400, "body_timeout", message, provider=provider)
+        except BodiesFull:
+            message = "leash holds as much of other requests as it may: try again"
+            return refusal.failed(503, "busy", message, retry_after_seconds=_BUSY_RETRY_SECONDS, provider=provider)
+
+    async def _call(self, visitor: Visitor, order: Order, downstream: Downstream, exchange: Exchange) -> Answer | None:
+        """Lives a call in its run, or returns the answer where that cannot be opened."""
+        denial = await self._door.enter(visitor)
+        if denial is not None:
+            return refusal.denied(denial, exchange.provider)
+        call = Call(
+            exchange,
+            order,
+            settings=self._settings,
+            upstream=self._upstream,
+            downstream=downstream,
+            observer=self._observer,
+        )
+        try:
+            await self._govern(call, downstream)
+        finally:
+            self._door.leave(visitor)
         return None
 
     def _locate(self, method: str, path: str, request_headers: Headers) -> tuple[Target, Route] | None:
@@ -195,56 +252,12 @@ class ShimApp:
             return None
         target = self._mounts.mounted(path)
         way = route(method, path if target is None else target.path, {name for name, _ in request_headers})
-        self.seen[way.kind] += 1
         if way.kind is RouteKind.BAD_PATH:
+            self.seen[way.kind] += 1
             return None
         if target is None:
             target = self._mounts.unmounted(path, way.provider)
         return None if target is None else (target, way)
-
-    async def _read_order(
-        self, scope: Message, downstream: Downstream, *, target: Target, way: Route, run: str
-    ) -> Order:
-        """What a request that is governed asks for. BodyTooLarge and HungUp as for its body."""
-        request_headers: Headers = scope["headers"]
-        length = headers.first(request_headers, b"content-length")
-        body = await downstream.read_body(
-            self._settings.max_body_bytes, announced=int(length) if length.isdecimal() else 0
-        )
-        wire_format, why, hides = way.format, way.why, False
-        facts: RequestFacts | None = None
-        if wire_format is not None:
-            content_type = headers.first(request_headers, b"content-type")
-            encoding = headers.joined(request_headers, b"content-encoding")
-            plain = _decoded(body, encoding, max_bytes=self._settings.max_body_bytes)
-            facts = wire_format.read_request(Asked(plain, target.path, content_type))
-            why = facts.unmeterable
-            if why:
-                wire_format = facts = None
-            elif encoding in ("", "identity"):
-                inject = self._settings.inject and not reports_unasked(target.origin)
-                prepared = wire_format.prepare(body, inject=inject)
-                body, hides = prepared.body, prepared.hides_usage_chunk
-        request = UpstreamRequest(
-            method=scope["method"],
-            target=target,
-            query=scope["query_string"].decode("latin-1"),
-            headers=headers.for_upstream(request_headers, identity=hides),
-            body=body,
-        )
-        return Order(
-            run=run,
-            request=request,
-            wire_format=wire_format,
-            facts=facts,
-            why=why,
-            hides_usage_chunk=hides,
-            reader=Reader(
-                user_agent=headers.first(request_headers, b"user-agent"),
-                provider=way.provider,
-                chosen_status=self._settings.refusal_status,
-            ),
-        )
 
     async def _govern(self, call: Call, downstream: Downstream) -> None:
         calls = self._calls.setdefault(call.run, set())
@@ -258,12 +271,13 @@ class ShimApp:
             if not calls:
                 self._calls.pop(call.run, None)
 
-    async def _pass_through(self, scope: Message, downstream: Downstream, target: Target, request_id: bytes) -> None:
+    async def _pass_through(self, scope: Message, downstream: Downstream, target: Target, exchange: Exchange) -> None:
         request_headers: Headers = scope["headers"]
+        # Where a body is in chunks, what else is said of its length counts for nothing: RFC 9112 section 6.3.
+        in_chunks = headers.first(request_headers, b"transfer-encoding") != ""
         length = headers.first(request_headers, b"content-length")
-        has_body = (length.isdecimal() and int(length) > 0) or headers.first(
-            request_headers, b"transfer-encoding"
-        ) != ""
+        size = int(length) if length.isdecimal() and not in_chunks else None
+        has_body = await downstream.has_body() if size is None else size > 0
 
         def watch() -> None:
             self._watch(downstream, passage.hung_up)
@@ -271,7 +285,7 @@ class ShimApp:
         passage = Passage(
             upstream=self._upstream,
             downstream=downstream,
-            request_id=request_id.hex().encode("ascii"),
+            exchange=exchange,
             watch=watch,
         )
         if not has_body:
@@ -283,7 +297,7 @@ class ShimApp:
             query=scope["query_string"].decode("latin-1"),
             headers=headers.for_upstream(request_headers, identity=False),
             body=passage.body() if has_body else None,
-            size=int(length) if length.isdecimal() else None,
+            size=size,
         )
         await passage.live(request, header_timeout_s=self._settings.header_timeout_s)
 
@@ -295,42 +309,49 @@ class ShimApp:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
+    async def _refuse_websocket(self, scope: Message, receive: Receive, send: Send) -> None:
+        """No wire format over WebSocket is metered: the upgrade is refused."""
+        self.seen[RouteKind.UNMETERABLE] += 1
+        exchange = _exchange(scope)
+        self._observer.began(exchange)
+        visitor = self._admitted(scope, exchange)
+        if isinstance(visitor, Denial):
+            answer = refusal.denied(visitor, "")
+        else:
+            answer = refusal.websocket(headers.first(scope["headers"], b"user-agent"))
+        exchange.decide("denied", answer.code)
+        try:
+            await receive()
+            if "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            answer_headers = [*answer.headers, (b"x-request-id", exchange.request_id.hex().encode("ascii"))]
+            exchange.status, exchange.sent_bytes = answer.status, len(answer.body)
+            await send(
+                {"type": "websocket.http.response.start", "status": answer.status, "headers": answer_headers},
+            )
+            await send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
+        finally:
+            exchange.ended_ns = time.monotonic_ns()
+            self._observer.ended(exchange)
 
-def _decoded(body: bytes, encoding: str, *, max_bytes: int) -> bytes:
-    """A request's body to be read; empty, so that nothing is known, where it cannot be decoded within ``max_bytes``."""
-    if not encoding:
-        return body
-    decode = decoder(encoding)
-    if decode is None:
-        return b""
-    pieces, size = [], 0
-    for start in range(0, len(body), _DECODE_SLICE_BYTES):
-        pieces.append(decode.feed(body[start : start + _DECODE_SLICE_BYTES]))
-        size += len(pieces[-1])
-        if size > max_bytes:
-            return b""
-    pieces.append(decode.finish())
-    return b"" if decode.broken else b"".join(pieces)
+    def _is_leaving(self) -> bool:
+        return self.leaving
+
+
+def _exchange(scope: Message) -> Exchange:
+    """One request as its head tells it; its path is known once what is addressed to leash is taken off."""
+    client = scope.get("client")
+    named = headers.first(scope["headers"], b"x-request-id")
+    return Exchange(
+        request_id=secrets.token_bytes(_CALL_ID_BYTES),
+        method=scope.get("method", "GET"),
+        path="",
+        client=client[0] if client else "",
+        client_request_id=named if _REQUEST_ID.fullmatch(named) else "",
+    )
 
 
 async def _watch_agent(downstream: Downstream, hung_up: Callable[[], None]) -> None:
     await downstream.until_gone()
     hung_up()
-
-
-async def _refuse_websocket(scope: Message, receive: Receive, send: Send) -> None:
-    """No wire format over WebSocket is metered: the upgrade is refused."""
-    await receive()
-    if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    answer = refusal.websocket(headers.first(scope["headers"], b"user-agent"))
-    await send({"type": "websocket.http.response.start", "status": answer.status, "headers": list(answer.headers)})
-    await send({"type": "websocket.http.response.body", "body": answer.body, "more_body": False})
-
-
-def _where(error: Exception) -> str:
-    """The kind of an error and where it was raised, without its text, which may quote a header or a body."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"

@@ -31,7 +31,7 @@ class Family:
 DEFAULT_MOUNT = "openai"
 
 # The first four bear the names that the routes give to providers, for requests without a mount.
-_PROVIDERS = (
+PROVIDERS = (
     # Only openai's default carries a path, since its SDK appends no version.
     Family(name="openai", variables=("OPENAI_BASE_URL", "OPENAI_API_BASE"), default_url="https://api.openai.com/v1"),
     # The official SDKs and LiteLLM append /v1/messages, the AI SDK for JavaScript appends /messages.
@@ -160,7 +160,7 @@ def _single(variable: str, url: str, *, bare: bool) -> Family:
 
 
 FAMILIES = (
-    *_PROVIDERS,
+    *PROVIDERS,
     *(_single(variable, url, bare=False) for variable, url in _SET),
     *(_single(variable, url, bare=True) for variable, url in _BARE),
     *(Family(name=name, variables=(variable,)) for variable, name in _ONLY_WHEN_SET),

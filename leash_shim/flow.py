@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from leash.v1 import types_pb2
     from leash_shim.downstream import Downstream
     from leash_shim.meter import Metered, RequestFacts, WireFormat
+    from leash_shim.observer import Exchange, Observer
     from leash_shim.refusal import Answer, Reader
     from leash_shim.settings import ShimSettings
     from leash_shim.upstream import Upstream, UpstreamAnswer, UpstreamRequest
@@ -48,6 +49,9 @@ DRAIN_SECONDS = 120.0
 
 # Above any text answer, and little enough that an endless one does not run for two minutes at full speed.
 DRAIN_BYTES = 64 << 20
+
+# RFC 9110 section 15.5: from it on, an answer tells of an error.
+_FIRST_ERROR = 400
 
 # How soon an agent may ask again after the daemon could not be asked: it is restarted within a second or so.
 _UNAVAILABLE_RETRY_SECONDS = 1
@@ -84,20 +88,30 @@ class Call:
         "_between_events",
         "_downstream",
         "_drained_bytes",
+        "_exchange",
+        "_observer",
         "_order",
         "_phase",
         "_scope",
         "_settings",
-        "_started_ns",
         "_tap",
         "_upstream",
         "call_id",
     )
 
-    def __init__(
-        self, call_id: bytes, order: Order, *, settings: ShimSettings, upstream: Upstream, downstream: Downstream
+    def __init__(  # noqa: PLR0913 - the two ends of a call, and whoever looks on
+        self,
+        exchange: Exchange,
+        order: Order,
+        *,
+        settings: ShimSettings,
+        upstream: Upstream,
+        downstream: Downstream,
+        observer: Observer,
     ) -> None:
-        self.call_id = call_id
+        self.call_id = exchange.request_id
+        self._exchange = exchange
+        self._observer = observer
         self._order = order
         self._settings = settings
         self._upstream = upstream
@@ -108,7 +122,6 @@ class Call:
         self._between_events = False
         self._drained_bytes = 0
         self._abort_reason: types_pb2.Reason.ValueType | None = None
-        self._started_ns = time.monotonic_ns()
 
     @property
     def run(self) -> str:
@@ -125,6 +138,8 @@ class Call:
             self._close_unsettled()
         if self._scope.cancelled_caught:
             answer = self._cut_answer()
+        if answer is not None:
+            self._exchange.reason = answer.code
         if answer is not None and not self._downstream.started:
             await self._downstream.answer(answer, self._request_id())
         elif self._between_events and self._abort_reason is not None:
@@ -149,30 +164,41 @@ class Call:
     async def _perform(self) -> Answer | None:
         """Everything that may be cancelled. Returns what to answer where no answer came from the provider."""
         order = self._order
+        provider, started_ns = order.reader.provider, time.monotonic_ns()
         try:
             verdict = await self._settings.session.reserve(self._reserve_message())
         except (DaemonUnavailable, SessionFailure) as failure:
+            self._exchange.decide("failed")
+            self._observer.reserved(self._exchange, None, _seconds_since(started_ns))
             return refusal.failed(
                 503,
                 "leash_unavailable",
                 str(failure),
                 retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS,
-                provider=order.reader.provider,
+                provider=provider,
             )
+        self._observer.reserved(self._exchange, verdict, _seconds_since(started_ns))
         if isinstance(verdict, shim_pb2.Refused):
+            self._exchange.decide("refused")
             messages.explain(verdict, order.why)
             return refusal.refused(order.run, verdict, order.reader)
         self._phase = _Phase.OPEN
+        self._exchange.decide("admitted")
         if self._abort_reason is not None:
             return self._cut_answer()
         self._scope.deadline = current_time() + self._settings.header_timeout_s
         try:
             answer = await self._upstream.send(order.request)
         except UpstreamFailure as failure:
+            self._observer.upstream_failed(self._exchange, 0)
             return self._unanswered(str(failure), timed_out=failure.timed_out)
+        if answer.status >= _FIRST_ERROR:
+            self._observer.upstream_failed(self._exchange, answer.status)
         try:
             await self._relay(answer)
         except UpstreamCut:
+            self._exchange.reason = "upstream_cut"
+            self._observer.upstream_failed(self._exchange, 0)
             return None
         finally:
             answer.close()
@@ -208,6 +234,8 @@ class Call:
                 self._between_events = tells_failure and visible.endswith((b"\n\n", b"\r\n\r\n"))
         tail, metered = tap.finish()
         if metered is not None and metered.broken_off:
+            self._exchange.reason = "upstream_cut"
+            self._observer.upstream_failed(self._exchange, 0)
             self._close_unsettled()
         else:
             self._settle(answer.status, metered)
@@ -216,12 +244,14 @@ class Call:
     def _count_drained(self, size: int) -> None:
         self._drained_bytes += size
         if self._drained_bytes > DRAIN_BYTES:
-            raise UpstreamCut("the agent has gone and the answer does not end")
+            # The agent has gone, and the answer does not end.
+            self._scope.cancel()
 
     def _settle(self, status: int, metered: Metered | None) -> None:
         operation = messages.settle(call_id=self.call_id, run=self.run, status=status, metered=metered)
         self._settings.session.settle(operation)
         self._phase = _Phase.CLOSED
+        self._observer.settled(self._exchange, None if metered is None else metered.usage)
         self._log("settled", status)
 
     def _close_unsettled(self) -> None:
@@ -247,7 +277,9 @@ class Call:
         if self._abort_reason is not None:
             return refusal.aborted(self.run, self._abort_reason, self._order.reader)
         if self._downstream.gone:
+            self._exchange.decide(self._exchange.decision or "denied", "hung_up")
             return None
+        self._observer.upstream_failed(self._exchange, 0)
         return self._unanswered(f"no answer within {self._settings.header_timeout_s:g} s", timed_out=True)
 
     def _unanswered(self, why: str, *, timed_out: bool) -> Answer:
@@ -269,6 +301,10 @@ class Call:
 
     def _log(self, outcome: str, status: int) -> None:
         if log.isEnabledFor(logging.DEBUG):
-            milliseconds = (time.monotonic_ns() - self._started_ns) // 1_000_000
+            milliseconds = (time.monotonic_ns() - self._exchange.started_ns) // 1_000_000
             call = short_call(self.call_id)
             log.debug("run %s call %s %s, status %d, %d ms", self.run, call, outcome, status, milliseconds)
+
+
+def _seconds_since(started_ns: int) -> float:
+    return (time.monotonic_ns() - started_ns) / 1e9

@@ -8,11 +8,13 @@ that nobody has set and whose readers expect different paths in them (``Family.b
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from leash_shim.families import DEFAULT_MOUNT, FAMILIES, Family
+from leash_shim.families import DEFAULT_MOUNT, FAMILIES, PROVIDERS, Family
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +36,13 @@ _ENDPOINTS = frozenset(
 _PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _NO_PROXY_VARIABLES = ("NO_PROXY", "no_proxy")
 _LOOPBACK = "127.0.0.1"
+
+# A version in a path: v1, v1beta, v2.
+_VERSIONS = re.compile(r"v[0-9]+[a-z]*[0-9]*")
+
+# What a mount may be called, unless it stands for something else at the beginning of a path.
+_MOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_RESERVED_NAMES = _ENDPOINTS | {"t", "run", "api"}
 
 # The version of OpenAI's API, which gateways for several formats put before Anthropic's endpoints, too.
 _VERSION = "/v1"
@@ -92,19 +101,51 @@ class MountTable:
         return Target(upstream.origin, _completed(upstream.path, rest) if upstream.path else slash + rest or "/")
 
     def unmounted(self, path: str, provider: str) -> Target | None:
-        """The target of a whole path on the host of its provider, or else of the default mount's; None with neither."""
+        """The target of a path without a mount at its provider, or else at the default mount's; None with neither."""
         upstream = self._upstreams.get(provider) or self._upstreams.get(DEFAULT_MOUNT)
         if upstream is None:
             return None
-        return Target(upstream.origin, path)
+        return Target(upstream.origin, _completed(upstream.path, path[1:]) if upstream.path else path)
 
 
 def _completed(base_path: str, rest: str) -> str:
     """The path of a request for ``rest`` below a base path, as much of which is put before it as is not there."""
     wanted, given = base_path[1:].split("/"), rest.split("/")
     there = next(size for size in range(len(wanted), -1, -1) if given[:size] == wanted[len(wanted) - size :])
-    is_endpoint = len(given) > there and given[there] in _ENDPOINTS
+    following = given[there] if len(given) > there else ""
+    is_endpoint = following in _ENDPOINTS or (
+        # Below a path without a version stand all that a provider has.
+        not any(map(_VERSIONS.fullmatch, wanted)) and (following == "api" or _VERSIONS.fullmatch(following) is not None)
+    )
     return "/" + "/".join((*wanted[: len(wanted) - there], *given) if is_endpoint else given)
+
+
+def gateway_upstreams(
+    environ: Mapping[str, str], *, upstream: str = "", named: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """The base URLs of a gateway, by mount: those of the providers, and of every family that ``environ`` gives one.
+
+    ``upstream`` (``--upstream URL``) is one host for all of them, in the sense of OPENAI_BASE_URL as for a wrapped
+    program; ``named`` (``--upstream NAME=URL``) goes before all else, and may name further mounts. MountError names
+    what is no base URL or no name.
+    """
+    override = _split(upstream, named="--upstream") if upstream else None
+    upstreams: dict[str, str] = {}
+    for family in FAMILIES:
+        own_url = next((value for variable in family.variables if (value := _given(variable, environ))), "")
+        if override is not None and family in PROVIDERS:
+            upstreams[family.name] = _override_for(family, own_url, override)[0].geturl()
+        elif own_url:
+            upstreams[family.name] = _split(own_url, named=family.variables[0]).geturl()
+        elif family in PROVIDERS:
+            upstreams[family.name] = family.default_url
+    for name, url in named.items():
+        if _MOUNT_NAME.fullmatch(name) is None:
+            raise MountError("--upstream: the name before = has small letters, digits, - and _, and no more than 63")
+        if name in _RESERVED_NAMES or _VERSIONS.fullmatch(name):
+            raise MountError(f"--upstream {name}=…: paths begin with /{name} already, name it otherwise")
+        upstreams[name] = _split(url, named=f"--upstream {name}").geturl()
+    return upstreams
 
 
 def child_environment(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from leash_shim.downstream import Downstream
+    from leash_shim.observer import Exchange
     from leash_shim.refusal import Answer
     from leash_shim.upstream import Upstream, UpstreamRequest
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 class Passage:
     """One free request under way. ``watch`` is told once the request's body is read, and may then watch the agent."""
 
-    __slots__ = ("_downstream", "_request_id", "_scope", "_upstream", "_watch")
+    __slots__ = ("_downstream", "_exchange", "_scope", "_upstream", "_watch")
 
     def __init__(
-        self, *, upstream: Upstream, downstream: Downstream, request_id: bytes, watch: Callable[[], None]
+        self, *, upstream: Upstream, downstream: Downstream, exchange: Exchange, watch: Callable[[], None]
     ) -> None:
         self._upstream = upstream
         self._downstream = downstream
-        self._request_id = request_id
+        self._exchange = exchange
         self._watch = watch
         self._scope = CancelScope()
 
@@ -52,25 +53,29 @@ class Passage:
             self._scope.deadline = current_time() + header_timeout_s
             failure = await self._pass(request)
         downstream = self._downstream
-        if self._scope.cancelled_caught and not downstream.gone:
-            failure = _failed(request, f"no answer within {header_timeout_s:g} s", timed_out=True)
+        if self._scope.cancelled_caught and downstream.gone:
+            self._exchange.reason = "hung_up"
+        elif self._scope.cancelled_caught:
+            failure = self._failed(request, f"no answer within {header_timeout_s:g} s", timed_out=True)
         if failure is not None and not downstream.started:
-            await downstream.answer(failure, self._request_id)
+            self._exchange.decide("passed", failure.code)
+            await downstream.answer(failure, self._request_id())
 
     async def _pass(self, request: UpstreamRequest) -> Answer | None:
         try:
             answer = await self._upstream.send(request)
         except UpstreamFailure as failure:
-            return _failed(request, str(failure), timed_out=failure.timed_out)
+            return self._failed(request, str(failure), timed_out=failure.timed_out)
         downstream = self._downstream
         self._scope.deadline = inf
         try:
             await downstream.start(
-                answer.status, headers.for_agent(answer.headers, request_id=self._request_id, reframed=False)
+                answer.status, headers.for_agent(answer.headers, request_id=self._request_id(), reframed=False)
             )
             while data := await answer.read():
                 await downstream.write(data)
         except UpstreamCut:
+            self._exchange.reason = "upstream_cut"
             return None
         finally:
             answer.close()
@@ -79,7 +84,10 @@ class Passage:
         await downstream.finish()
         return None
 
+    def _request_id(self) -> bytes:
+        return self._exchange.request_id.hex().encode("ascii")
 
-def _failed(request: UpstreamRequest, why: str, *, timed_out: bool) -> Answer:
-    code = "upstream_timeout" if timed_out else "upstream_failed"
-    return refusal.failed(504 if timed_out else 502, code, f"{request.url.host}: {why}.")
+    def _failed(self, request: UpstreamRequest, why: str, *, timed_out: bool) -> Answer:
+        code = "upstream_timeout" if timed_out else "upstream_failed"
+        message = f"{request.url.host}: {why}."
+        return refusal.failed(504 if timed_out else 502, code, message, provider=self._exchange.provider)

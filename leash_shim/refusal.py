@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from leash.v1 import shim_pb2
+    from leash_shim.door import Denial
 
 # The longest Retry-After that SDKs honour: beyond a minute they fall back to their own, shorter back-off.
 MAX_RETRY_AFTER_SECONDS = 60
@@ -50,12 +51,20 @@ _UNIT_NAMES = {
 
 # google.rpc.Code, which Google's SDKs show beside the HTTP status. Whatever is not here is the request's own fault.
 _GOOGLE_STATUSES = {
+    401: "UNAUTHENTICATED",
     402: "RESOURCE_EXHAUSTED",
     429: "RESOURCE_EXHAUSTED",
     502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+
+# RFC 9110 sections 15.5.2 and 15.6: the first comes with a challenge, below the second the fault is the request's.
+_UNAUTHORIZED = 401
+_FIRST_SERVER_ERROR = 500
+
+# What the token is called in a challenge; there are clients that take a 401 without one for a broken connection.
+_CHALLENGE = (b"www-authenticate", b'X-Leash-Token realm="leash"')
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -103,11 +112,12 @@ CLIENT_RULES = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer of leash's own."""
+    """A whole HTTP answer of leash's own. ``code`` is the stable code or reason in it."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +178,9 @@ def refused(run: str, refusal: shim_pb2.Refused, reader: Reader) -> Answer:
     }
     if refusal.transient:
         seconds = min(max(refusal.retry_after_seconds, 1), MAX_RETRY_AFTER_SECONDS)
-        return _answer(429, _boundary(429, error, reader), (b"retry-after", str(seconds).encode("ascii")))
+        return _answer(
+            429, _boundary(429, error, reader), error["code"], (b"retry-after", str(seconds).encode("ascii"))
+        )
     return _terminal(error, reader, usual=402 if refusal.payment_required else 429)
 
 
@@ -196,12 +208,29 @@ def aborted_stream(run: str, reason: types_pb2.Reason.ValueType, reader: Reader)
 
 
 def failed(status: int, code: str, message: str, *, retry_after_seconds: int = 0, provider: str = "openai") -> Answer:
-    """The answer where leash itself, or the way to the provider, failed. ``code`` is stable, ``message`` for people."""
+    """The answer where leash itself, or the way to the provider, failed. ``code`` is stable, ``message`` for people.
+
+    Clients are told not to ask again where they would get the same answer.
+    """
     error = {"type": "leash_gateway", "code": code, "message": message}
     body = _encoder.encode(_shaped(status, error, provider))
+    more: list[tuple[bytes, bytes]] = [_CHALLENGE] if status == _UNAUTHORIZED else []
     if retry_after_seconds:
-        return _answer(status, body, (b"retry-after", str(retry_after_seconds).encode("ascii")))
-    return _answer(status, body)
+        more.append((b"retry-after", str(retry_after_seconds).encode("ascii")))
+    elif status < _FIRST_SERVER_ERROR:
+        more.append((b"x-should-retry", b"false"))
+    return _answer(status, body, code, *more)
+
+
+def denied(denial: Denial, provider: str) -> Answer:
+    """The answer to a request that does not come in."""
+    return failed(
+        denial.status,
+        denial.code,
+        denial.message,
+        retry_after_seconds=denial.retry_after_seconds,
+        provider=provider,
+    )
 
 
 def reason_name(reason: types_pb2.Reason.ValueType) -> str:
@@ -215,7 +244,7 @@ def _aborted_message(run: str, reason: str) -> str:
 
 def _terminal(error: dict[str, Any], reader: Reader, *, usual: int) -> Answer:
     status = reader.terminal_status(usual)
-    return _answer(status, _boundary(status, error, reader), (b"x-should-retry", b"false"))
+    return _answer(status, _boundary(status, error, reader), error["code"], (b"x-should-retry", b"false"))
 
 
 def _boundary(status: int, error: dict[str, Any], reader: Reader) -> bytes:
@@ -237,9 +266,9 @@ def _shaped(status: int, error: dict[str, Any], provider: str) -> dict[str, Any]
     return {"error": error}
 
 
-def _answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
+def _answer(status: int, body: bytes, code: str, *headers: tuple[bytes, bytes]) -> Answer:
     framing = ((b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii")))
-    return Answer(status, framing + headers, body)
+    return Answer(status, framing + headers, body, code)
 
 
 def _refused_message(run: str, refusal: shim_pb2.Refused) -> str:

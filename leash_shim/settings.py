@@ -50,6 +50,8 @@ class ShimSettings:
     ``upstreams`` maps a mount's name (``openai``) to a base URL. ``inject`` lets the shim ask for the usage of
     streams. ``header_timeout_s`` bounds the wait for an answer's headers; its body may take as long as it takes.
     ``refusal_status`` is the status of every terminal refusal; None leaves it to what each client needs.
+    ``body_timeout_s`` bounds the wait for each part of a request's body, and ``max_held_bytes`` what is held of all of
+    them together; zero is no bound.
     """
 
     run: str
@@ -59,6 +61,8 @@ class ShimSettings:
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     header_timeout_s: float = DEFAULT_HEADER_TIMEOUT_S
     refusal_status: int | None = None
+    body_timeout_s: float = 0.0
+    max_held_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Refuses what could not work. ValueError."""
@@ -66,3 +70,5 @@ class ShimSettings:
             raise ValueError(f"refusal_status must be one of {REFUSAL_STATUSES}")
         if self.max_body_bytes <= 0 or self.header_timeout_s <= 0:
             raise ValueError("max_body_bytes and header_timeout_s must be above zero")
+        if self.body_timeout_s < 0 or self.max_held_bytes < 0:
+            raise ValueError("body_timeout_s and max_held_bytes must not be below zero")

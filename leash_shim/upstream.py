@@ -7,6 +7,7 @@ may have been written. While it is False, the provider has nothing of the call; 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -14,9 +15,10 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
+    from aiohttp import AddrInfoType
     from aiohttp.abc import AbstractStreamWriter
 
     from leash_shim.mounts import Target
@@ -33,7 +35,14 @@ _DNS_CACHE_S = 30
 
 # How much of an answer is buffered before the provider is made to wait: enough to keep a fast stream flowing, and
 # bounded per call when the agent reads slowly.
-_READ_BUFFER_BYTES = 1 << 17
+_READ_BUFFER_BYTES = 1 << 16
+
+# And of that how much is passed on at a time: it stands once more on its way to the agent.
+_MOST_READ_BYTES = 1 << 16
+
+# How much the kernel takes of an answer that is not read. Left to itself it takes many megabytes for each agent that
+# reads slowly; with this a provider across an ocean still sends a megabyte a second.
+_RECEIVE_BUFFER_BYTES = 1 << 18
 
 # Providers' own limits on one header line are 8 to 32 KiB; the client's default of 8,190 bytes has been seen too small.
 _MAX_FIELD_BYTES = 1 << 16
@@ -69,9 +78,12 @@ class _Body(Payload):
 
     _autoclose = True
 
-    def __init__(self, chunks: bytes | AsyncIterator[bytes], size: int | None) -> None:
+    def __init__(
+        self, chunks: bytes | AsyncIterator[bytes], size: int | None, on_written: Callable[[], None] | None
+    ) -> None:
         super().__init__(chunks)
         self._size = size
+        self._on_written = on_written
         self.started = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -89,8 +101,16 @@ class _Body(Payload):
         self.started = transport is not None and not transport.is_closing()
         chunks = self._value
         if not isinstance(chunks, bytes):
+            written = 0
             async for chunk in chunks:
+                written += len(chunk)
+                if self._size is not None and written > self._size:
+                    break
                 await writer.write(chunk)
+            if self._size is not None and written != self._size and transport is not None:
+                # The provider would take the next request on this connection for a part of this one, or the reverse.
+                transport.abort()
+                raise RuntimeError("a body is not as long as was announced")
         elif len(chunks) <= _WRITE_SLICE_BYTES:
             await writer.write(chunks)
         else:
@@ -99,6 +119,8 @@ class _Body(Payload):
                 await writer.write(view[start : start + _WRITE_SLICE_BYTES])
         # An answer may take minutes, and nothing reads the request again.
         self._value = b""
+        if self._on_written is not None:
+            self._on_written()
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """As ``write``: the length announced is the body's own."""
@@ -107,7 +129,10 @@ class _Body(Payload):
 
 
 class UpstreamRequest:
-    """One request to a provider. A body of None is none at all; a stream's ``size`` is in bytes, None if not known."""
+    """One request to a provider. A body of None is none at all; a stream's ``size`` is in bytes, None if not known.
+
+    ``on_written`` is called once the body is written and held no longer.
+    """
 
     __slots__ = ("_body", "headers", "method", "target", "url")
 
@@ -120,13 +145,15 @@ class UpstreamRequest:
         headers: list[tuple[str, str]],
         body: bytes | AsyncIterator[bytes] | None,
         size: int | None = None,
+        on_written: Callable[[], None] | None = None,
     ) -> None:
         self.method = method
         self.target = target
         location = target.origin + target.path
         self.url = URL(f"{location}?{query}" if query else location, encoded=True)
         self.headers = headers
-        self._body = None if body is None else _Body(body, len(body) if isinstance(body, bytes) else size)
+        size = len(body) if isinstance(body, bytes) else size
+        self._body = None if body is None else _Body(body, size, on_written)
 
     @property
     def payload(self) -> Payload | None:
@@ -153,7 +180,7 @@ class UpstreamAnswer:
     async def read(self) -> bytes:
         """What has come, as soon as there is something; empty at the end. UpstreamCut where it ends too early."""
         try:
-            return await self._content.readany()
+            return await self._content.read(_MOST_READ_BYTES)
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamCut(type(error).__name__) from error
 
@@ -179,6 +206,7 @@ class Upstream:
             limit=0,  # the daemon bounds the calls of a run; a second bound here would only make admitted calls wait
             keepalive_timeout=_KEEP_ALIVE_S,
             ttl_dns_cache=_DNS_CACHE_S,
+            socket_factory=_socket,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -215,6 +243,14 @@ class Upstream:
             response.close()
             raise UpstreamFailure("it switched protocols, which nobody had asked for")
         return UpstreamAnswer(response)
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """A socket for a connection to a provider; its buffer has to be set before it is connected."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+    return made
 
 
 def _failure(error: Exception) -> UpstreamFailure:

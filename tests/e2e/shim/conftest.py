@@ -17,13 +17,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from leash.v1 import shim_pb2
+from leash.client.errors import SessionFailure
+from leash.v1 import shim_pb2, types_pb2
 from leash_shim.app import ShimApp
+from leash_shim.gateway.door import GatewayDoor
 from leash_shim.server import serve
 from leash_shim.settings import ShimSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from leash_shim.gateway.config import GatewayConfig
+    from leash_shim.observer import Observer
+    from leash_shim.server import ServerOptions
 
 # Longer than any step here takes on a busy machine; reaching it is a failure.
 PATIENCE_S = 10.0
@@ -57,6 +63,7 @@ class RecordingSession:
         self.operations: list[tuple[str, Any]] = []
         self.verdict: shim_pb2.Admitted | shim_pb2.Refused | Exception = shim_pb2.Admitted()
         self.hold: anyio.Event | None = None
+        self.full: shim_pb2.FailureCode.ValueType | None = None
         self._changes = Changes()
 
     def _record(self, kind: str, operation: Any) -> None:
@@ -83,6 +90,20 @@ class RecordingSession:
 
     def abandon(self, operation: shim_pb2.Abandon, /) -> None:
         self._record("abandon", operation)
+
+    async def open_run(self, message: shim_pb2.OpenRun) -> types_pb2.Account:
+        self._record("open_run", message)
+        if self.full is not None:
+            raise SessionFailure(self.full, "too many runs")
+        return types_pb2.Account(run=message.run)
+
+    async def close_run(self, run: str, *, unfinished: bool = False) -> types_pb2.Account:
+        self._record("close_run", (run, unfinished))
+        return types_pb2.Account(run=run)
+
+    async def put_prices(self, text: bytes) -> bytes:
+        self._record("put_prices", text)
+        return b""
 
     @property
     def kinds(self) -> list[str]:
@@ -265,6 +286,7 @@ class Shim:
     session: RecordingSession
     shutdown: anyio.Event
     serving: anyio.CancelScope
+    door: GatewayDoor | None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -286,13 +308,26 @@ def start(anyio_backend: tuple[str, dict[str, bool]]) -> Callable[..., Any]:
     """Starts a shim with settings of the test's own: ``async with start(inject=False) as shim``."""
 
     @asynccontextmanager
-    async def started(*, origin: str = "", drain_s: float = 5.0, **settings: Any) -> AsyncIterator[Shim]:
+    async def started(
+        *,
+        origin: str = "",
+        drain_s: float = 5.0,
+        gateway: GatewayConfig | None = None,
+        observer: Observer | None = None,
+        options: ServerOptions | None = None,
+        **settings: Any,
+    ) -> AsyncIterator[Shim]:
         async with AsyncExitStack() as stack:
             session = RecordingSession()
+            door = None if gateway is None else await stack.enter_async_context(GatewayDoor(gateway, session))
             provider = await stack.enter_async_context(Provider().listening())
             upstreams = {"openai": origin or f"http://127.0.0.1:{provider.port}"}
             app = await stack.enter_async_context(
-                ShimApp(ShimSettings(run="a3f9", upstreams=upstreams, session=session, **settings))
+                ShimApp(
+                    ShimSettings(run="a3f9", upstreams=upstreams, session=session, **settings),
+                    door=door,
+                    observer=observer,
+                )
             )
             sock = socket.create_server(("127.0.0.1", 0))
             port = sock.getsockname()[1]
@@ -302,11 +337,11 @@ def start(anyio_backend: tuple[str, dict[str, bool]]) -> Callable[..., Any]:
 
                 async def run() -> None:
                     with serving:
-                        await serve(app, sock, shutdown=shutdown, drain_s=drain_s, cut=app.cut)
+                        await serve(app, sock, shutdown=shutdown, drain_s=drain_s, options=options, cut=app.cut)
 
                 group.start_soon(run)
                 try:
-                    yield Shim(app, port, provider, session, shutdown, serving)
+                    yield Shim(app, port, provider, session, shutdown, serving, door)
                 finally:
                     shutdown.set()
 

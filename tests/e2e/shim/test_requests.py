@@ -12,9 +12,11 @@ import anyio
 import pytest
 
 from leash_shim import families
+from leash_shim.mounts import Target
+from leash_shim.upstream import Upstream, UpstreamFailure, UpstreamRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 pytestmark = pytest.mark.anyio
 
@@ -277,3 +279,48 @@ async def test_a_head_that_is_too_large_is_refused_by_the_server(start: Callable
     async with start() as shim:
         got = await shim.ask(request("GET", "/openai/v1/models", extra=f"X: {'x' * (1 << 17)}\r\n"))
         assert got.status == 431
+
+
+async def test_a_length_beside_chunks_counts_for_nothing(start: Callable[..., Any]) -> None:
+    raw = b"POST /openai/v1/files HTTP/1.1\r\nHost: shim\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n"
+    raw += b"3\r\nabc\r\n0\r\n\r\n"
+    async with start() as shim:
+        shim.provider.answers(OK)
+        async with shim.connection() as connection:
+            await connection.send(raw)
+            await connection.read_until(b"{}")
+        [asked] = shim.provider.asked
+        assert (asked.body, asked.header("content-length"), asked.header("transfer-encoding")) == (
+            b"abc",
+            None,
+            "chunked",
+        )
+
+
+@pytest.mark.parametrize("sent", [b"", b"abc", b"abcdefgh"], ids=["nothing", "less", "more"])
+async def test_a_body_that_is_not_as_long_as_announced_ends_its_connection_to_the_provider(sent: bytes) -> None:
+    """HTTP/2 has an agent announce what it does not send; what comes next must not be taken for the rest of it."""
+    got = asyncio.Event()
+    seen = bytearray()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            seen.extend(data)
+        writer.close()
+        got.set()
+
+    async def body() -> AsyncIterator[bytes]:
+        if sent:
+            yield sent
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with Upstream() as upstream, server:
+        request = UpstreamRequest(
+            method="POST", target=Target(f"http://127.0.0.1:{port}", "/"), query="", headers=[], body=body(), size=5
+        )
+        with pytest.raises(UpstreamFailure):
+            await upstream.send(request)
+        async with asyncio.timeout(10):
+            await got.wait()
+    assert bytes(seen).partition(b"\r\n\r\n")[2] in (b"", sent[:5])

@@ -7,7 +7,7 @@ import pytest
 
 from leash_shim.families import FAMILIES
 from leash_shim.meter import RouteKind, route
-from leash_shim.mounts import MountError, MountTable, Target, child_environment
+from leash_shim.mounts import MountError, MountTable, Target, child_environment, gateway_upstreams
 from tests.harness import REPOSITORY
 
 SHIM = "http://127.0.0.1:1"
@@ -404,3 +404,88 @@ def test_a_path_without_a_mount_goes_to_its_providers_host_and_else_to_openais()
     assert table.unmounted("/v1/messages", "anthropic") == Target("https://api.anthropic.com", "/v1/messages")
     assert table.unmounted("/api/chat", "ollama") == Target("https://host", "/api/chat")
     assert MountTable({}).unmounted("/v1/models", "openai") is None
+
+
+def test_a_path_without_a_mount_is_completed_as_one_with_it() -> None:
+    table = MountTable({"openai": "https://openrouter.ai/api/v1", "gemini": "https://host/google"})
+    for path in ("/chat/completions", "/v1/chat/completions", "/api/v1/chat/completions"):
+        assert table.unmounted(path, "openai") == Target("https://openrouter.ai", "/api/v1/chat/completions")
+    below = "/v1beta/models/m:generateContent"
+    assert table.unmounted(below, "gemini") == Target("https://host", f"/google{below}")
+    assert table.unmounted(f"/google{below}", "gemini") == Target("https://host", f"/google{below}")
+    assert table.unmounted("/v2/telemetry", "openai") == Target("https://openrouter.ai", "/v2/telemetry")
+
+
+def test_a_gateway_reaches_the_providers_where_nothing_else_is_said() -> None:
+    assert gateway_upstreams({}) == {
+        "openai": "https://api.openai.com/v1",
+        "anthropic": "https://api.anthropic.com/v1",
+        "gemini": "https://generativelanguage.googleapis.com",
+        "ollama": "http://127.0.0.1:11434",
+    }
+
+
+def test_a_gateway_reads_the_variables_of_the_environment() -> None:
+    upstreams = gateway_upstreams(
+        {
+            "OPENAI_API_BASE": "https://openrouter.ai/api/v1",
+            "OLLAMA_HOST": "box",
+            "GROQ_BASE_URL": "https://groq.example",
+        }
+    )
+
+    assert upstreams["openai"] == "https://openrouter.ai/api/v1"
+    assert upstreams["ollama"] == "http://box:11434"
+    assert upstreams["groq_base_url"] == "https://groq.example"
+    assert upstreams["anthropic"] == "https://api.anthropic.com/v1"
+
+
+@pytest.mark.parametrize("upstream", ["http://host:9", "http://host:9/v1", "http://host:9/v1/"])
+def test_one_host_stands_for_all_providers_of_a_gateway(upstream: str) -> None:
+    table = MountTable(gateway_upstreams({"OPENAI_BASE_URL": "https://other"}, upstream=upstream))
+
+    for provider, path in (
+        ("openai", "/v1/chat/completions"),
+        ("anthropic", "/v1/messages"),
+        ("gemini", "/v1beta/models/m:generateContent"),
+        ("ollama", "/api/chat"),
+    ):
+        assert table.unmounted(path, provider) == Target("http://host:9", path)
+        assert table.mounted(f"/{provider}{path}") == Target("http://host:9", path)
+
+
+def test_a_named_upstream_goes_before_all_else_and_may_be_a_mount_of_its_own() -> None:
+    upstreams = gateway_upstreams(
+        {"OPENAI_BASE_URL": "https://other"},
+        upstream="http://host/v1",
+        named={"openai": "https://mine/v1", "groq": "https://api.groq.com/openai/v1"},
+    )
+    table = MountTable(upstreams)
+
+    assert upstreams["openai"] == "https://mine/v1"
+    assert upstreams["anthropic"] == "http://host/v1"
+    groq = Target("https://api.groq.com", "/openai/v1/chat/completions")
+    assert table.mounted("/groq/v1/chat/completions") == table.mounted("/groq/chat/completions") == groq
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        *(
+            (name, "small letters, digits, - and _, and no more than 63")
+            for name in ("", "Groq", "a/b", "-x", "x" * 64)
+        ),
+        *(
+            (name, f"paths begin with /{name} already")
+            for name in ("t", "run", "v1", "v1beta", "api", "models", "chat")
+        ),
+    ],
+)
+def test_a_name_that_no_mount_can_have_is_refused(name: str, message: str) -> None:
+    with pytest.raises(MountError, match=message):
+        gateway_upstreams({}, named={name: "https://host"})
+
+
+def test_what_is_no_base_url_is_named() -> None:
+    with pytest.raises(MountError, match="--upstream groq is no base URL"):
+        gateway_upstreams({}, named={"groq": "api.groq.com"})
