@@ -20,6 +20,9 @@ _T = TypeVar("_T")
 # Where a run was not found, other daemons are asked for it; a person does not wait longer for a hint.
 _HINT_TIMEOUT_S = 1.0
 
+# Runs that are proposed where several may be meant.
+_SHOWN = 8
+
 
 def ask(endpoint: Endpoint, request: Callable[[ControlClient], Awaitable[_T]]) -> _T:
     """Carries out one request. Raises ``Failure`` with what the daemon, or the way to it, had against it."""
@@ -37,6 +40,24 @@ def ask(endpoint: Endpoint, request: Callable[[ControlClient], Awaitable[_T]]) -
         raise Failure(str(error)) from error
 
 
+async def full_name(client: ControlClient, run: str) -> str:
+    """The run that a person means: the one of this name, or that of the one tenant that has a run of this name.
+
+    Raises ``Failure`` where several tenants have one.
+    """
+    if "/" in run:
+        return run
+    names = [account.run for account in await client.list(all=True, name=run)]
+    # A daemon that is older than this question answers with every run.
+    candidates = [name for name in names if name == run or name.endswith(f"/{run}")]
+    if run in candidates or not candidates:
+        return run
+    if len(candidates) > 1:
+        more = f" and {len(candidates) - _SHOWN} others (`leashctl ps --all`)" if len(candidates) > _SHOWN else ""
+        raise Failure(f"several tenants have a run {run}: name one of {', '.join(candidates[:_SHOWN])}{more}")
+    return candidates[0]
+
+
 async def ask_about(endpoint: Endpoint, client: ControlClient, run: str, request: Awaitable[_T]) -> _T:
     """Awaits a request about one run; where there is no such run, says which may have been meant."""
     try:
@@ -52,7 +73,9 @@ async def unknown(endpoint: Endpoint, client: ControlClient, run: str, message: 
     names = [account.run for account in await client.list(all=True)]
     if run in names:
         return message  # the run is known, and what was not found is a call of it
-    close = difflib.get_close_matches(run, names, n=3)
+    bare = {name.rpartition("/")[2] for name in names}
+    close = difflib.get_close_matches(run, {*names, *bare}, n=3)
+    close = [name for name in names if name in close or name.rpartition("/")[2] in close][:_SHOWN]
     if close:
         return f"there is no run {run}: did you mean {' or '.join(close)}?"
     for other in await asyncio.gather(*map(_names, _others(endpoint))):

@@ -15,10 +15,10 @@ import anyio.to_thread
 
 from leash.client.errors import ClientError, SessionFailure
 from leash.client.session import ShimSession
+from leash.log import configure
 from leash.v1 import shim_pb2, types_pb2
 from leashctl.child import SIGNALLED, CommandFailure
 from leashctl.failure import EXIT_STOPPED, Failure, say
-from leashctl.log import configure
 from leashctl.process_tree import end_left_behind, end_tree
 from leashctl.render import end_line, policy_name, silence_line, unresolved_line
 from leashctl.version import client_version

@@ -37,16 +37,17 @@ Examples:
 def inspect(*, run: str, entries: int | None, as_json: bool) -> None:
     """Show a run's account, limits and journal."""
     endpoint = chosen_endpoint()
-    from leashctl.asking import ask, ask_about  # noqa: PLC0415
+    from leashctl.asking import ask, ask_about, full_name  # noqa: PLC0415
     from leashctl.users import user_name  # noqa: PLC0415
 
     most = entries if entries is not None else 0 if as_json else _SHOWN_ENTRIES
 
     async def look(client: ControlClient) -> tuple[types_pb2.Account, list[types_pb2.Entry], str]:
-        account = await ask_about(endpoint, client, run, client.get(run))
+        name = await full_name(client, run)
+        account = await ask_about(endpoint, client, name, client.get(name))
         after_seq = max(account.entries - most, 0) if most else 0
         ledger = str(endpoint.ledger) if endpoint.ledger else (await client.info()).ledger
-        return account, await client.journal(run, after_seq=after_seq), ledger
+        return account, await client.journal(name, after_seq=after_seq), ledger
 
     account, journal, ledger = ask(endpoint, look)
     owner = user_name(account.owner_uid)

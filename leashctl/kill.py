@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from leashctl.failure import EXIT_FAILED, say
+from leashctl.failure import EXIT_FAILED, Failure, say
 from leashctl.options import RUN, chosen_endpoint, endpoint_options
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _EXAMPLES = """\b
 Examples:
   leashctl kill nightly          from its next call on
   leashctl kill nightly --now    with the calls in flight and the whole process tree
+  leashctl kill team-a/nightly   a tenant's run; without the tenant where only one has it
   leashctl kill --all
 """
 
@@ -32,11 +33,17 @@ def kill(*, runs: tuple[str, ...], kill_all: bool, now: bool) -> None:
     if bool(runs) == kill_all:
         raise click.UsageError("name the runs to kill, or give --all")
     endpoint = chosen_endpoint()
-    from leashctl.asking import ask, unknown  # noqa: PLC0415
+    from leashctl.asking import ask, full_name, unknown  # noqa: PLC0415
 
     async def end(client: ControlClient) -> tuple[control_pb2.KillResponse, list[str]]:
-        response = await client.kill(runs, all=kill_all, now=now)
-        return response, [await unknown(endpoint, client, run) for run in response.unknown]
+        names, hints = [], []
+        for run in runs:
+            try:
+                names.append(await full_name(client, run))
+            except Failure as several:
+                hints.append(several.message)  # the others are killed none the less
+        response = await client.kill(names, all=kill_all, now=now)
+        return response, hints + [await unknown(endpoint, client, run) for run in response.unknown]
 
     response, hints = ask(endpoint, end)
     for run in response.killed:
@@ -47,5 +54,5 @@ def kill(*, runs: tuple[str, ...], kill_all: bool, now: bool) -> None:
         say(hint)
     if kill_all and not response.killed and not response.already_stopped:
         click.echo("no run to kill")
-    if response.unknown:
+    if hints:
         sys.exit(EXIT_FAILED)

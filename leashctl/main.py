@@ -14,6 +14,7 @@ from leashctl.options import endpoint_options
 # What each command is: its module and the command in it. In the order in which they are listed.
 _COMMANDS: dict[str, tuple[str, str]] = {
     "wrap": ("wrap", "wrap"),
+    "serve": ("serve", "serve"),
     "ps": ("ps", "ps"),
     "inspect": ("inspect", "inspect"),
     "kill": ("kill", "kill"),
@@ -23,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "demo"),
     "fake-provider": ("fake_provider_command", "fake_provider"),
     "gen-token": ("gen_token", "gen_token"),
+    "healthcheck": ("healthcheck", "healthcheck"),
     "version": ("version", "version"),
 }
 
@@ -35,6 +37,7 @@ _EXAMPLES = """\b
 Examples:
   leashctl demo
   leashctl wrap --max-cost 5 -- python agent.py
+  leashctl serve --auth-token-file tokens --max-cost 20
   leashctl ps
 """
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from leash.governance import BLIND_POLICIES, Governance, parse_count
 from leash.names import check_run_name
 from leash.units import parse_dollars, parse_duration, parse_fraction, parse_rate
 from leashctl.failure import Failure
-from leashctl.governance import BLIND_POLICIES, Governance
 
 if TYPE_CHECKING:
     from leash.client.paths import Endpoint
@@ -39,9 +39,6 @@ DEFAULTS = Governance(
     hold_wait=parse_duration("30s"),
 )
 
-# Counts beyond a million million mean nothing, and are far from the 64 bits of the ledger.
-_MOST = 10**12
-
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
@@ -49,13 +46,6 @@ LOG_FORMATS = ("text", "json")
 # imported here for the sake of start-up time.
 DEFAULT_MAX_BODY_BYTES = 64 << 20
 DEFAULT_HEADER_TIMEOUT = "10m"
-
-
-def parse_count(text: str) -> int:
-    """A whole number from zero on. Raises ``ValueError``."""
-    if not text.strip().isdecimal() or len(text) > len(str(_MOST)) or int(text) > _MOST:
-        raise ValueError(f"{text!r} is no whole number between 0 and {_MOST}")
-    return int(text)
 
 
 def parse_positive(text: str) -> int:
@@ -161,8 +151,29 @@ def changed_limit_options(command: _Command) -> _Command:
     return command
 
 
+_UPSTREAM_HELP = "The provider's base URL, in place of what OPENAI_BASE_URL and the like say."
+
+
 def shim_options(command: _Command) -> _Command:
-    """Adds how calls are forwarded."""
+    """Adds how the calls of one program are forwarded."""
+    upstream = click.option("--upstream", cls=Flag, type=Parsed("url", _check_upstream), help=_UPSTREAM_HELP)
+    return _forwarding_options(command, upstream)
+
+
+def gateway_shim_options(command: _Command) -> _Command:
+    """Adds how the calls of many programs are forwarded, each to the provider that it means."""
+    upstream = click.option(
+        "--upstream",
+        cls=Flag,
+        multiple=True,
+        type=Parsed("url", parse_upstream),
+        metavar="[NAME=]URL",
+        help=f"{_UPSTREAM_HELP} With a name, such as anthropic=URL, for that one alone. May be given several times.",
+    )
+    return _forwarding_options(command, upstream)
+
+
+def _forwarding_options(command: _Command, upstream: Callable[[_Command], _Command]) -> _Command:
     options = (
         click.option(
             "--prices",
@@ -170,12 +181,7 @@ def shim_options(command: _Command) -> _Command:
             type=click.Path(exists=True, dir_okay=False, readable=True),
             help="The price table; else ~/.config/leash/prices.json, /etc/leash/prices.json.",
         ),
-        click.option(
-            "--upstream",
-            cls=Flag,
-            type=Parsed("url", _check_upstream),
-            help="The provider's base URL, in place of what OPENAI_BASE_URL and the like say.",
-        ),
+        upstream,
         click.option(
             "--no-inject", cls=Flag, is_flag=True, default=False, help="Do not ask streams to report their usage."
         ),
@@ -281,6 +287,14 @@ def chosen_endpoint() -> Endpoint:
         return find_endpoint(socket=socket, db=db, environ=os.environ)
     except ClientError as error:
         raise Failure(str(error)) from error
+
+
+def parse_upstream(text: str) -> tuple[str, str]:
+    """The name and the base URL in ``NAME=URL``; the name is empty where there is none. Raises ``ValueError``."""
+    name, equals, url = text.partition("=")
+    if not equals or ":" in name:
+        name, url = "", text
+    return name.strip(), _check_upstream(url.strip())
 
 
 def _check_upstream(text: str) -> str:

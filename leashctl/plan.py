@@ -7,8 +7,8 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leash.governance import Governance
 from leashctl.failure import say
-from leashctl.governance import Governance
 from leashctl.price_notice import price_notice
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from leashctl.governance import Governance
+from leash.governance import Governance
 from leashctl.options import RUN, changed_limit_options, chosen_endpoint, endpoint_options
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def raise_(*, run: str, resume: bool, **flags: Any) -> None:
     if limits.is_empty() and not resume:
         raise click.UsageError("give at least one limit, or --resume")
     endpoint = chosen_endpoint()
-    from leashctl.asking import ask, ask_about  # noqa: PLC0415
+    from leashctl.asking import ask, ask_about, full_name  # noqa: PLC0415
     from leashctl.render import limit_lines, status_name  # noqa: PLC0415
 
     async def change(client: ControlClient) -> types_pb2.Account:
-        return await ask_about(endpoint, client, run, client.raise_limits(run, limits.to_wire(), resume=resume))
+        name = await full_name(client, run)
+        return await ask_about(endpoint, client, name, client.raise_limits(name, limits.to_wire(), resume=resume))
 
     account = ask(endpoint, change)
     click.echo(f"{account.run} is {status_name(account)}, with the limits")

@@ -44,10 +44,11 @@ def resolve(*, run: str, call: bytes, cost: int | None, release: bool) -> None:
     if (cost is None) != release:
         raise click.UsageError("give either --cost or --release")
     endpoint = chosen_endpoint()
-    from leashctl.asking import ask, ask_about  # noqa: PLC0415
+    from leashctl.asking import ask, ask_about, full_name  # noqa: PLC0415
 
     async def close(client: ControlClient) -> control_pb2.ResolveResponse:
-        return await ask_about(endpoint, client, run, client.resolve(run, call, cost))
+        name = await full_name(client, run)
+        return await ask_about(endpoint, client, name, client.resolve(name, call, cost))
 
     response = ask(endpoint, close)
     account = response.account

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from leash.governance import Governance
 from leash.names import new_run_name
 from leash.units import NANOSECONDS_PER_SECOND
 from leashctl.child import Child, CommandFailure
 from leashctl.failure import EXIT_FAILED, Failure, say
-from leashctl.governance import Governance
 from leashctl.options import (
     DEFAULTS,
     RUN,

@@ -139,6 +139,28 @@ def test_a_killed_run_stays_killed_until_it_is_resumed(
     assert workspace.account("nightly")["calls"] == 2
 
 
+def test_a_bare_name_is_the_run_of_the_one_tenant_that_has_it(workspace: Workspace) -> None:
+    for run in ("team-a/nightly", "team-b/nightly", "team-b/weekly", "weekly-2"):
+        assert workspace.leashctl("wrap", "--run", run, "--", "true").returncode == 0
+
+    several = workspace.leashctl("kill", "nightly", "weekly")
+    assert several.returncode == 1
+    assert "team-a/nightly, team-b/nightly" in several.stderr
+    assert several.stdout == "killed team-b/weekly\n", "what was clear is done"
+    assert workspace.account("team-a/nightly")["status"] == "finished"
+
+    assert workspace.account("weekly")["run"] == "team-b/weekly"
+    raised = workspace.leashctl("raise", "weekly", "--resume")
+    assert raised.stdout.startswith("team-b/weekly is finished"), raised.stderr
+    for command in (("inspect", "nightly"), ("raise", "nightly", "--resume")):
+        refused = workspace.leashctl(*command)
+        assert (refused.returncode, "team-a/nightly, team-b/nightly" in refused.stderr) == (1, True), refused.stderr
+    resolved = workspace.leashctl("resolve", "weekly", "0011", "--release")
+    assert (resolved.returncode, "team-b/weekly" in resolved.stderr) == (1, True), resolved.stderr
+    hinted = workspace.leashctl("kill", "weekl")
+    assert "team-b/weekly" in hinted.stderr
+
+
 def test_a_kill_of_an_unknown_run_is_an_error(workspace: Workspace) -> None:
     assert workspace.leashctl("wrap", "--run", "here", "--", "true").returncode == 0
 

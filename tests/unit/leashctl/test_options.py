@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from leash.governance import Governance
 from leash.v1 import types_pb2
-from leashctl.governance import Governance
 from leashctl.options import (
     DEFAULTS,
     changed_limit_options,
