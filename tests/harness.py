@@ -70,6 +70,27 @@ class FakeProvider:
             return served
 
 
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A running ``leashctl serve``; ``admin`` is empty where it has no admin listener."""
+
+    origin: str
+    admin: str
+    process: subprocess.Popen[str]
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "leash_shim.gateway.worker" in _command(child)]
+
+    def stop(self) -> str:
+        """Ends it as systemd would; returns what it had left to say. AssertionError unless it exits with 0."""
+        self.process.terminate()
+        _, said = self.process.communicate(timeout=WAIT_S)
+        assert self.process.returncode == 0, said
+        return said
+
+
 @dataclass(slots=True)
 class Workspace:
     """A home, a runtime directory, a ledger and the processes of one test."""
@@ -155,6 +176,18 @@ class Workspace:
         found = re.search(r"http://127\.0\.0\.1:\d+", announced)
         assert found, announced + process.stderr.read()
         return FakeProvider(found[0], process)
+
+    def gateway(self, *flags: str, admin: bool = False, environ: dict[str, str] | None = None) -> Gateway:
+        """Start a gateway on a free port; returns once it says where it listens."""
+        more = ("--admin", "127.0.0.1:0") if admin else ()
+        process = self.start(LEASHCTL, "serve", "--listen", "127.0.0.1:0", *more, *flags, environ=environ)
+        assert process.stderr is not None
+        said = ""
+        while line := process.stderr.readline():
+            said += line
+            if found := re.search(r"gateway on (https?://\S+?)[,;\s](?:.*admin on (http://\S+))?", line):
+                return Gateway(found[1], found[2] or "", process)
+        raise AssertionError(f"the gateway did not start: {said}")
 
     def daemon_pids(self) -> list[int]:
         """The live daemons of this workspace's ledgers, from the pid on the first line beside each ledger."""
