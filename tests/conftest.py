@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -41,9 +41,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         _skipped.append(report.nodeid)
 
 
-def pytest_collectreport(report: pytest.CollectReport) -> None:
-    if report.skipped and report.nodeid not in ALLOWED_SKIPS:
-        _skipped.append(report.nodeid)
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    # Where tests run in several processes, it is not the one that counts that collects.
+    report = yield
+    if report.skipped and report.nodeid not in ALLOWED_SKIPS and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = "skipped in CI without a reason in tests/conftest.py"
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

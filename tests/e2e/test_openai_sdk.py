@@ -114,6 +114,7 @@ IN_FLIGHT = """
 client = openai.OpenAI()
 client.chat.completions.create(**REQUEST)
 print("paused", flush=True)
+sys.stdin.readline()
 client.chat.completions.create(**REQUEST)
 """
 
@@ -183,7 +184,8 @@ def test_the_totals_go_on_after_everything_was_killed(
     environ = {"OPENAI_BASE_URL": provider.base_url}
     nightly = ("wrap", "--max-cost", "0.10", "--prices", "prices.json", "--run", "nightly", "--", PYTHON)
 
-    kill_everything(workspace, start_and_pause(workspace, *nightly, pausing, "3", environ=environ), nightly)
+    started = start_and_pause(workspace, *nightly, pausing, "3", environ=environ)
+    kill(workspace, started, find_everything(workspace, started, nightly))
     second = workspace.leashctl(*nightly, again, "10", environ=environ)
     third = workspace.leashctl(*nightly, again, "10", environ=environ)
 
@@ -206,8 +208,11 @@ def test_a_call_in_flight_when_everything_was_killed_stays_held(
     nightly = ("wrap", "--max-cost", "0.125", "--prices", "prices.json", "--run", "nightly", "--", PYTHON)
 
     started = start_and_pause(workspace, *nightly, in_flight, "2", environ=environ)
+    everything = find_everything(workspace, started, nightly)
+    started.stdin.write("go on\n")
+    started.stdin.flush()
     wait_until(lambda: provider.served() == 2, "the second call reaches the provider")
-    kill_everything(workspace, started, nightly)
+    kill(workspace, started, everything)
     # One call cost 2.5 cents, and the one that was cut holds twice that: there is room for two more.
     second = workspace.leashctl(*nightly, again, "10", environ=environ)
 
@@ -232,13 +237,16 @@ def start_and_pause(workspace: Workspace, *arguments: str, environ: dict[str, st
     return started
 
 
-def kill_everything(workspace: Workspace, wrap: Any, nightly: tuple[str, ...]) -> None:
-    """Send SIGKILL to the wrapped program, to wrap and to the daemon."""
+def find_everything(workspace: Workspace, wrap: Any, nightly: tuple[str, ...]) -> tuple[int, ...]:
+    """The wrapped program, wrap and the daemon. Wrap comes first: it would take note of its program's end."""
     run = nightly[nightly.index("--run") + 1]
-    child = workspace.listed(run)["pid"]
     [daemon] = workspace.daemon_pids()
-    # Wrap first: it would take note of its program's end. The program may die with wrap.
-    for pid in (wrap.pid, daemon, child):
+    return wrap.pid, daemon, workspace.listed(run)["pid"]
+
+
+def kill(workspace: Workspace, wrap: Any, pids: tuple[int, ...]) -> None:
+    """Send SIGKILL to each. The program may die with wrap."""
+    for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert wrap.wait(timeout=10) == -signal.SIGKILL
