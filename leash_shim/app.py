@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from leash_shim import headers, refusal
-from leash_shim.door import Denial, OneRun, Visitor
+from leash_shim.door import Denial, Visitor
 from leash_shim.downstream import BodyTimeout, BodyTooLarge, Downstream, HungUp
 from leash_shim.flow import Call, Order
 from leash_shim.held_bodies import BodiesFull, HeldBodies
@@ -47,9 +47,8 @@ _CALL_ID_BYTES = 16
 # What others call a request, as far as it can stand in a log as it is.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 
-# RFC 9110 sections 15.5.2 and 15.6: below the second, the fault lies with the request.
+# RFC 9110 section 15.5.2.
 _UNAUTHORIZED = 401
-_FIRST_SERVER_ERROR = 500
 
 # Bodies go to their providers within a second or so.
 _BUSY_RETRY_SECONDS = 1
@@ -65,9 +64,9 @@ class ShimApp:
     came, by what they are. While it is ``leaving``, each answer tells its agent to come back on another connection.
     """
 
-    def __init__(self, settings: ShimSettings, *, door: Door | None = None, observer: Observer | None = None) -> None:
+    def __init__(self, settings: ShimSettings, *, door: Door, observer: Observer | None = None) -> None:
         self._settings = settings
-        self._door = door or OneRun(settings.run)
+        self._door = door
         self._observer = observer or Observer()
         self._held = HeldBodies(settings.max_held_bytes)
         self.leaving = False
@@ -162,7 +161,7 @@ class ShimApp:
             log.error("a request failed: %s", where(error))  # noqa: TRY400 - for the same reason
             answer = refusal.failed(502, "internal", "leash failed inside; its log says where")
         if answer is not None:
-            exchange.decide("denied" if answer.status < _FIRST_SERVER_ERROR else "failed", answer.code)
+            exchange.decide("denied" if answer.blames_request else "failed", answer.code)
             if not downstream.started:
                 await downstream.answer(answer, exchange.request_id.hex().encode("ascii"))
 

@@ -38,6 +38,15 @@ class Denial:
     retry_after_seconds: int = 0
 
 
+# How soon an agent may ask again after the daemon could not be asked: it is restarted within a second or so.
+_UNAVAILABLE_RETRY_SECONDS = 1
+
+
+def unavailable(message: str) -> Denial:
+    """The daemon cannot be asked, or cannot record a call."""
+    return Denial(status=503, code="leash_unavailable", message=message, retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS)
+
+
 class Door(Protocol):
     """Decides who comes in, and has runs open while they have calls."""
 

@@ -27,8 +27,10 @@ from anyio import CancelScope, current_time
 
 from leash.client.errors import DaemonUnavailable, SessionFailure
 from leash.names import short_call
+from leash.units import NANOSECONDS_PER_SECOND
 from leash.v1 import shim_pb2
 from leash_shim import headers, messages, refusal
+from leash_shim.door import unavailable
 from leash_shim.tap import Tap, takes_events, tap_for
 from leash_shim.upstream import UpstreamCut, UpstreamFailure
 
@@ -52,9 +54,6 @@ DRAIN_BYTES = 64 << 20
 
 # RFC 9110 section 15.5: from it on, an answer tells of an error.
 _FIRST_ERROR = 400
-
-# How soon an agent may ask again after the daemon could not be asked: it is restarted within a second or so.
-_UNAVAILABLE_RETRY_SECONDS = 1
 
 
 class _Phase(Enum):
@@ -170,13 +169,7 @@ class Call:
         except (DaemonUnavailable, SessionFailure) as failure:
             self._exchange.decide("failed")
             self._observer.reserved(self._exchange, None, _seconds_since(started_ns))
-            return refusal.failed(
-                503,
-                "leash_unavailable",
-                str(failure),
-                retry_after_seconds=_UNAVAILABLE_RETRY_SECONDS,
-                provider=provider,
-            )
+            return refusal.denied(unavailable(str(failure)), provider)
         self._observer.reserved(self._exchange, verdict, _seconds_since(started_ns))
         if isinstance(verdict, shim_pb2.Refused):
             self._exchange.decide("refused")
@@ -307,4 +300,4 @@ class Call:
 
 
 def _seconds_since(started_ns: int) -> float:
-    return (time.monotonic_ns() - started_ns) / 1e9
+    return (time.monotonic_ns() - started_ns) / NANOSECONDS_PER_SECOND

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from leash.units import NANOSECONDS_PER_SECOND
+
 if TYPE_CHECKING:
     from leash.usage import Usage
     from leash.v1 import shim_pb2
@@ -45,7 +47,7 @@ class Exchange:
     @property
     def seconds(self) -> float:
         """How long it has taken."""
-        return (self.ended_ns - self.started_ns) / 1e9
+        return (self.ended_ns - self.started_ns) / NANOSECONDS_PER_SECOND
 
 
 # What leash did with a request: admitted a call, refused one by a boundary, passed a free one through, denied one that

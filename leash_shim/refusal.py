@@ -119,6 +119,11 @@ class Answer:
     body: bytes
     code: str = ""
 
+    @property
+    def blames_request(self) -> bool:
+        """Whether the fault lies with the request: RFC 9110 section 15.5."""
+        return self.status < _FIRST_SERVER_ERROR
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:

@@ -54,7 +54,6 @@ class ShimSettings:
     them together; zero is no bound.
     """
 
-    run: str
     upstreams: Mapping[str, str]
     session: CallSession
     inject: bool = True

@@ -7,6 +7,7 @@ import socket
 import click
 
 from leash.units import NANOSECONDS_PER_SECOND
+from leash_shim.gateway.listeners import address_of
 from leashctl.failure import Failure
 from leashctl.options import DURATION, Parsed
 
@@ -88,9 +89,7 @@ def fake_provider(  # noqa: PLR0913 (one for each option)
         gzip=gzip,
     )
     listener = _listen(*listen)
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    click.echo(f"fake provider: OPENAI_BASE_URL=http://{shown}:{port}/v1 (Ctrl-C ends it)", err=True)
+    click.echo(f"fake provider: OPENAI_BASE_URL=http://{address_of(listener)}/v1 (Ctrl-C ends it)", err=True)
 
     import signal  # noqa: PLC0415
 

@@ -74,15 +74,15 @@ class GatewayFlags:
             tokens=tokens,
             require_run_id=flags["require_run_id"],
             max_open_runs=flags["max_runs"],
-            run_idle_s=_seconds(flags["run_idle"]),
+            run_idle_s=seconds(flags["run_idle"]),
             inject=not flags["no_inject"],
             refusal_status=int(status) if status else None,
             max_body_bytes=flags["max_body_bytes"],
             max_connections=connections_allowed(self.share),
-            upstream_header_timeout_s=_seconds(flags["upstream_header_timeout"]),
-            header_timeout_s=_seconds(flags["header_timeout"]),
-            idle_timeout_s=_seconds(flags["idle_timeout"]),
-            shutdown_timeout_s=_seconds(flags["shutdown_timeout"]),
+            upstream_header_timeout_s=seconds(flags["upstream_header_timeout"]),
+            header_timeout_s=seconds(flags["header_timeout"]),
+            idle_timeout_s=seconds(flags["idle_timeout"]),
+            shutdown_timeout_s=seconds(flags["shutdown_timeout"]),
             tls_cert=_text_of(flags["tls_cert"]),
             tls_key=_text_of(flags["tls_key"]),
             access_log=flags["access_log"],
@@ -163,7 +163,8 @@ def _read_tokens(path: Path) -> TokenBook:
     return book
 
 
-def _seconds(duration_ns: int) -> float:
+def seconds(duration_ns: int) -> float:
+    """A flag's duration as what waits for it takes it."""
     return duration_ns / NANOSECONDS_PER_SECOND
 
 

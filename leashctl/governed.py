@@ -160,7 +160,6 @@ class GovernedRun:
                 await self._opened.wait()
                 plan = self._plan
                 settings = hosting.ShimSettings(
-                    run=plan.run,
                     upstreams=plan.upstreams,
                     session=self._session,
                     inject=plan.inject,
@@ -168,7 +167,7 @@ class GovernedRun:
                     header_timeout_s=plan.header_timeout_s,
                     refusal_status=plan.refusal_status,
                 )
-                async with hosting.ShimApp(settings) as self._app:
+                async with hosting.ShimApp(settings, door=hosting.OneRun(plan.run)) as self._app:
                     await hosting.serve(self._app, plan.listener, shutdown=self._shutdown, cut=self._app.cut)
         finally:
             self._hosted.set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from leash_shim.app import ShimApp
+from leash_shim.door import OneRun
 from leash_shim.server import serve
 from leash_shim.settings import ShimSettings
 
-__all__ = ["ShimApp", "ShimSettings", "serve"]
+__all__ = ["OneRun", "ShimApp", "ShimSettings", "serve"]

@@ -183,6 +183,7 @@ def _run(flags: dict[str, Any], config: GatewayConfig, reread: Callable[[], Gate
     from leash.client.errors import ClientError  # noqa: PLC0415
     from leash.log import configure  # noqa: PLC0415
     from leash_shim.gateway.supervisor import GatewayFailure, GatewayPlan, supervise  # noqa: PLC0415 (heavy)
+    from leashctl.gateway_plan import seconds  # noqa: PLC0415
 
     try:
         passed = passed_listener(os.environ)
@@ -198,7 +199,7 @@ def _run(flags: dict[str, Any], config: GatewayConfig, reread: Callable[[], Gate
         listeners=listeners,
         workers=flags["workers"],
         admin=admin,
-        drain_delay_s=flags["drain_delay"] / 1e9,
+        drain_delay_s=seconds(flags["drain_delay"]),
         announcement=_announcement(listeners[0], admin, workers=flags["workers"], secure=bool(config.tls_cert)),
         reread=reread,
         say=say,

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ACCESS_LOG_FORMS = ("off", "text", "json")
-
 # Above any endpoint's path; what is longer was made up by somebody.
 _MOST_PATH_CHARACTERS = 256
 _MOST_METHOD_CHARACTERS = 16

@@ -18,7 +18,7 @@ from leash.governance import parse_count
 from leash.names import check_name_part
 from leash.units import parse_dollars
 from leash.v1 import shim_pb2, types_pb2
-from leash_shim.door import Denial, Visitor
+from leash_shim.door import Denial, Visitor, unavailable
 from leash_shim.gateway.runs import RunCloser, RunRegistry
 from leash_shim.gateway.tokens import Tenant, TokenTable
 from leash_shim.headers import first
@@ -38,8 +38,7 @@ DEFAULT_RUN = "default"
 TOKEN_PART = "t"  # noqa: S105 (it goes before one)
 RUN_PART = "run"
 
-# How soon a client may try again: the daemon is back within a second or so, a run ends when it has been idle.
-_UNAVAILABLE_RETRY_SECONDS = 1
+# A run ends when it has been idle, and then there is room for another.
 _TOO_MANY_RETRY_SECONDS = 5
 
 # Above any limit that means something. What a client says is shown to it only so far.
@@ -126,7 +125,7 @@ class GatewayDoor:
         except SessionFailure as failure:
             return _denial(failure)
         except ClientError as error:
-            return _unavailable(str(error))
+            return unavailable(str(error))
         return None
 
     def leave(self, visitor: Visitor, /) -> None:
@@ -216,9 +215,4 @@ def _denial(failure: SessionFailure) -> Denial:
             # To ask again is of no use before somebody has changed the limits.
             return Denial(status=503, code="leash_unavailable", message=str(failure))
         case _:
-            return _unavailable(str(failure))
-
-
-def _unavailable(message: str) -> Denial:
-    retry = _UNAVAILABLE_RETRY_SECONDS
-    return Denial(status=503, code="leash_unavailable", message=message, retry_after_seconds=retry)
+            return unavailable(str(failure))

@@ -18,6 +18,7 @@ from leash.v1 import shim_pb2, types_pb2
 from leash_shim.gateway.config import METRICS_DIRECTORY
 from leash_shim.gateway.metric_files import allocate
 from leash_shim.observer import DECISIONS, Exchange, Observer
+from leash_shim.refusal import reason_name
 
 if TYPE_CHECKING:
     from leash.client.session import ShimSession
@@ -30,7 +31,7 @@ PROVIDERS = ("openai", "anthropic", "gemini", "ollama", NO_PROVIDER)
 # What a value that is not written here is counted under.
 OTHER = "other"
 
-_REASON_NAMES = {number: name.removeprefix("REASON_").lower() for name, number in types_pb2.Reason.items() if number}
+_REASON_NAMES = {number: reason_name(number) for number in types_pb2.Reason.values() if number}
 REASONS = (*_REASON_NAMES.values(), OTHER)
 
 # What a provider reports of a call, with the name of its field in a usage.

@@ -43,9 +43,6 @@ _PROVED_S = 10.0
 # Where no worker of a slot has ever served, so many failures say that none will.
 _MOST_FAILED_STARTS = 5
 
-# A gateway is ready where the daemon writes something within this: an orchestrator asks every few seconds.
-_PROBE_TIMEOUT_S = 1.0
-
 # A few probes and scrapes at a time; whoever opens more takes no descriptors from the workers' channels.
 _MOST_ADMIN_CONNECTIONS = 64
 
@@ -314,7 +311,7 @@ class Supervisor:
         """A write through the daemon, for a gateway that serves. Raises ``ClientError``."""
         if not any(worker.is_serving for worker in self._workers):
             raise DaemonUnavailable("no worker serves yet")
-        return await self._session.probe(_PROBE_TIMEOUT_S)
+        return await self._session.probe()
 
 
 def _fate(worker: WorkerProcess) -> str:

@@ -71,7 +71,6 @@ class Worker:
         metrics = _metrics(session)
         async with session, GatewayDoor(config, session) as door:
             settings = ShimSettings(
-                run="",
                 upstreams=config.upstreams,
                 session=session,
                 inject=config.inject,

@@ -20,6 +20,7 @@ import pytest
 from leash.client.errors import SessionFailure
 from leash.v1 import shim_pb2, types_pb2
 from leash_shim.app import ShimApp
+from leash_shim.door import OneRun
 from leash_shim.gateway.door import GatewayDoor
 from leash_shim.server import serve
 from leash_shim.settings import ShimSettings
@@ -27,6 +28,7 @@ from leash_shim.settings import ShimSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from leash_shim.door import Door
     from leash_shim.gateway.config import GatewayConfig
     from leash_shim.observer import Observer
     from leash_shim.server import ServerOptions
@@ -319,12 +321,14 @@ def start(anyio_backend: tuple[str, dict[str, bool]]) -> Callable[..., Any]:
     ) -> AsyncIterator[Shim]:
         async with AsyncExitStack() as stack:
             session = RecordingSession()
-            door = None if gateway is None else await stack.enter_async_context(GatewayDoor(gateway, session))
+            door: Door = OneRun("a3f9")
+            if gateway is not None:
+                door = await stack.enter_async_context(GatewayDoor(gateway, session))
             provider = await stack.enter_async_context(Provider().listening())
             upstreams = {"openai": origin or f"http://127.0.0.1:{provider.port}"}
             app = await stack.enter_async_context(
                 ShimApp(
-                    ShimSettings(run="a3f9", upstreams=upstreams, session=session, **settings),
+                    ShimSettings(upstreams=upstreams, session=session, **settings),
                     door=door,
                     observer=observer,
                 )
