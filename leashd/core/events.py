@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from leash.usage import Usage
-from leashd.core.account import Basis
+from leashd.core.account import Account, Basis
 from leashd.core.limits import Limits
 from leashd.core.reasons import Reason
 
@@ -144,7 +144,28 @@ class Raised:
     lifted: bool
 
 
-Event = Opened | Closed | Reserved | Settled | Voided | Abandoned | Resolved | Stopped | Warned | WouldStop | Raised
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Every entry before this one was pruned: this is what they came to. It changes nothing."""
+
+    account: Account
+    actor_uid: int
+
+
+Event = (
+    Opened
+    | Closed
+    | Reserved
+    | Settled
+    | Voided
+    | Abandoned
+    | Resolved
+    | Stopped
+    | Warned
+    | WouldStop
+    | Raised
+    | Checkpoint
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,7 +20,8 @@ from leashd.core.account import Account, Basis, Call, ClosedCall, ModelHistory
 from leashd.core.events import Entry, Event
 from leashd.core.limits import Limits, OnBlind
 from leashd.core.reasons import Reason
-from leashd.ledger.protocol import ClockRecord, LedgerError
+from leashd.core.slots import setters
+from leashd.ledger.protocol import ClockRecord, LedgerDamagedError, LedgerError
 
 ENTRY_VERSION = 1
 
@@ -37,10 +39,18 @@ KINDS: dict[int, type[Event]] = {
     9: events.Warned,
     10: events.WouldStop,
     11: events.Raised,
+    12: events.Checkpoint,
 }
 """The number of each kind of entry. A number is never used again for another kind."""
 
-_CONVERTERS: dict[Any, Callable[[Any], Any]] = {Basis: Basis, OnBlind: OnBlind, Reason: Reason}
+_NO_DEFAULT = object()
+
+_CONVERTERS: dict[Any, Callable[[Any], Any]] = {
+    Account: partial(msgspec.convert, type=Account),
+    Basis: Basis,
+    OnBlind: OnBlind,
+    Reason: Reason,
+}
 
 
 class _Shape:
@@ -53,6 +63,9 @@ class _Shape:
         self.names = tuple(field.name for field in declared)
         self.defaults = tuple(_default(field) for field in declared)
         self.values = attrgetter(*self.names)
+        self.setters = tuple(setters(record).values())
+        self.required = sum(default is _NO_DEFAULT for default in self.defaults)  # they come first
+        self.is_checked = hasattr(record, "__post_init__")
         self.converters = [
             (index, converter)
             for index, field in enumerate(declared)
@@ -73,7 +86,12 @@ class _Shape:
         for index, converter in self.converters:
             if index < len(values) and values[index] is not None:
                 values[index] = converter(values[index])
-        return self.record(**dict(zip(self.names, values, strict=False)))
+        if self.is_checked or len(values) < self.required:
+            return self.record(**dict(zip(self.names, values, strict=False)))
+        record = object.__new__(self.record)
+        for set_field, value in zip(self.setters, values + list(self.defaults[len(values) :]), strict=False):
+            set_field(record, value)
+        return record
 
 
 def _default(field: Field[Any]) -> Any:
@@ -93,7 +111,6 @@ def _converter(hint: Any) -> Callable[[Any], Any] | None:
     return _CONVERTERS.get(bare)
 
 
-_NO_DEFAULT = object()
 _NESTED = {record: _Shape(record) for record in (Usage, Limits)}
 _SHAPES = {record: _Shape(record) for record in KINDS.values()}
 _NUMBERS = {record: number for number, record in KINDS.items()}
@@ -125,7 +142,7 @@ def decode_entry(seq: int, data: bytes) -> Entry:
         kind, at_ns, *values = _decode_array(memoryview(data)[1:])
         return Entry(seq=seq, at_ns=at_ns, event=_SHAPES[KINDS[kind]].from_array(values))
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as error:
-        raise LedgerError(f"entry {seq} of the journal is damaged: {error}") from error
+        raise LedgerDamagedError(f"entry {seq} of the journal is damaged: {error}") from error
 
 
 def decode_account(data: bytes) -> Account:
@@ -156,5 +173,5 @@ def decode_clock(data: bytes) -> ClockRecord:
 def _checked(decode: Callable[[bytes], _Record], data: bytes) -> _Record:
     try:
         return decode(data)
-    except msgspec.MsgspecError as error:
-        raise LedgerError(f"a record of the ledger is damaged: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise LedgerDamagedError(f"a record of the ledger is damaged: {error}") from error

@@ -14,6 +14,14 @@ class LedgerError(Exception):
     """The ledger cannot be used as it is; the message says what to do."""
 
 
+class LedgerDamagedError(LedgerError):
+    """What the file has cannot be right. The message says what was found; whoever shows it, what to do."""
+
+
+class LedgerOutdatedError(LedgerError):
+    """The ledger has an older schema, and was opened only to be read."""
+
+
 class LedgerUnavailableError(LedgerError):
     """A commit could not be written now (disk full, read-only). Nothing of it was kept; a later one may succeed."""
 
@@ -109,7 +117,10 @@ class Ledger(Protocol):
         """A stored price table by its id."""
 
     def journal(self, number: int, after_seq: int = 0) -> Iterator[StoredEntry]:
-        """A run's entries after ``after_seq``, in order."""
+        """A run's entries after ``after_seq``, in order; those before its checkpoint are gone."""
+
+    def journal_ends(self, number: int) -> tuple[int, StoredEntry] | None:
+        """The sequence of the first entry that a run still has, and its newest entry."""
 
     def clock(self) -> ClockRecord | None:
         """The clock as last committed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from enum import Enum
@@ -73,6 +74,12 @@ def _of(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*(_of(option) for option in get_args(hint)))
     if isinstance(hint, type) and issubclass(hint, Enum):
         return st.sampled_from(list(hint))
+    if get_origin(hint) is tuple:
+        first, *others = get_args(hint)
+        several = st.lists(_of(first), max_size=3).map(tuple)
+        return several if others == [...] else st.tuples(*map(_of, [first, *others]))
+    if get_origin(hint) is Mapping:
+        return st.dictionaries(*map(_of, get_args(hint)), max_size=3)
     hints = get_type_hints(hint)
     return st.builds(hint, **{field.name: _of(hints[field.name]) for field in fields(hint)})
 
@@ -100,6 +107,7 @@ def test_every_kind_of_event_has_a_number_of_its_own_that_never_changes() -> Non
         9: "Warned",
         10: "WouldStop",
         11: "Raised",
+        12: "Checkpoint",
     }
     assert set(codec.KINDS.values()) == set(get_args(Event))
 

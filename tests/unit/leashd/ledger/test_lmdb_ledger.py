@@ -16,8 +16,9 @@ from leashd.core.events import Entry, Warned
 from leashd.core.fold import create, fold
 from leashd.core.reasons import Reason
 from leashd.ledger import codec
-from leashd.ledger.lmdb_ledger import HEAD_BYTES, LmdbLedger, chained
+from leashd.ledger.lmdb_ledger import SCHEMA_VERSION, LmdbLedger
 from leashd.ledger.protocol import Batch, CallKey, ClockRecord, LedgerError, LedgerUnavailableError
+from leashd.ledger.segments import HEAD_BYTES, SEGMENT_BYTES, chained
 from tests.unit.leashd.desk import Desk, Shim, call_id
 from tests.unit.leashd.play import START
 
@@ -55,9 +56,9 @@ def test_a_file_of_another_schema_is_refused_with_both_numbers(tmp_path: Path) -
     path = tmp_path / "leash.db"
     LmdbLedger(path).close()
     with lmdb.open(str(path), subdir=False, max_dbs=16) as env, env.begin(write=True) as txn:
-        txn.put(b"schema", b"2", db=env.open_db(b"meta", txn=txn))
+        txn.put(b"schema", b"%d" % (SCHEMA_VERSION + 1), db=env.open_db(b"meta", txn=txn))
 
-    with pytest.raises(LedgerError, match="schema 2, and this leashd writes 1"):
+    with pytest.raises(LedgerError, match=f"schema {SCHEMA_VERSION + 1}, and this leashd writes {SCHEMA_VERSION}"):
         LmdbLedger(path)
 
 
@@ -112,6 +113,36 @@ def test_the_journal_is_read_in_order_from_any_place(shim: Shim) -> None:
     assert list(ledger.journal(number + 1)) == []
 
 
+def test_a_journal_of_many_segments_is_read_in_order_from_any_place(desk: Desk) -> None:
+    shim = desk.session()
+    for run in ("before", "r", "then"):
+        shim.open(run)
+        for call in range(1, 100):
+            shim.admitted(call, run=run)
+            shim.settle(call, run)
+            shim.acknowledge(call)
+    number = desk.account("r").number
+
+    assert chained_entries(desk) == 199
+    size = sum(len(codec.encode_entry(stored.entry)) for stored in desk.ledger.journal(number))
+    assert size > 2 * SEGMENT_BYTES
+    for after in range(-1, 201):
+        sequences = [stored.entry.seq for stored in desk.ledger.journal(number, after)]
+        assert sequences == list(range(max(after, 0) + 1, 200)), after
+
+
+def test_both_ends_of_a_journal_are_found_and_no_other_runs(desk: Desk) -> None:
+    shim = desk.session()
+    for run in ("a", "b", "c"):
+        shim.open(run)
+    for call in range(200):
+        shim.admitted(call, run="b")
+    ends = [desk.ledger.journal_ends(desk.account(run).number) for run in "abc"]
+
+    assert [(first, last.entry.seq) for first, last in filter(None, ends)] == [(1, 1), (1, 201), (1, 1)]
+    assert desk.ledger.journal_ends(4) is None
+
+
 def test_the_journals_of_many_runs_do_not_mix(desk: Desk) -> None:
     shim = desk.session()
     for run in ("a", "b"):
@@ -164,7 +195,7 @@ def test_an_entry_is_never_written_over(shim: Shim) -> None:
     entry = Entry(seq=account.seq, at_ns=1, event=Warned(reason=Reason.COST_BUDGET))
     batch = Batch(entries=[(account, entry)], accounts={"r": account})
 
-    with pytest.raises(LedgerError, match="written before"):
+    with pytest.raises(LedgerError, match="entry 1 of run r does not follow 1"):
         shim.desk.ledger.commit(batch)
     assert shim.desk.kinds() == ["Opened"]
 
