@@ -13,10 +13,9 @@ from typing import Any
 from leashd.core import closing, control
 from leashd.core.account import Account, Call, CallState
 from leashd.core.admission import Admit
-from leashd.core.control import CannotRaiseError, TooManyOpenersError
+from leashd.core.control import TooManyOpenersError
 from leashd.core.events import Event, Settled, Stopped, Warned
 from leashd.core.limits import LooserLimitError
-from leashd.core.reasons import Reason
 from leashd.ledger.protocol import Batch, Ledger
 from leashd.line import Line
 from leashd.operations import (
@@ -33,26 +32,21 @@ from leashd.operations import (
     Failed,
     FailureCode,
     Hello,
-    Kill,
-    Kills,
     OpenRun,
     Outbound,
-    PricesStored,
     Probe,
     Probed,
     Push,
-    Raise,
     Reply,
     Request,
     ReserveCall,
-    Resolve,
     RunStopped,
     RunWarned,
     SettleCall,
-    StorePrices,
     VoidCall,
     Welcome,
 )
+from leashd.people import People
 from leashd.pricing import PriceBook, table_id
 from leashd.sessions import Session, Sessions
 from leashd.working import Working
@@ -89,10 +83,7 @@ class Engine:
             CancelCall: self._cancel,
             Acknowledge: self._acknowledge,
             Probe: self._probe,
-            StorePrices: self._store_prices,
-            Kill: self._kill,
-            Raise: self._raise,
-            Resolve: self._resolve,
+            **People(self.working, ledger, self._prices, self._emit, self._push).handlers,
         }
 
     @property
@@ -199,6 +190,8 @@ class Engine:
         account = self.working.account(operation.run)
         if account is None and (failed := self._too_many(operation)) is not None:
             return failed
+        if account is not None and operation.owned_only and account.owner_uid != operation.owner_uid:
+            return Failed(FailureCode.INVALID, f"run {operation.run} is another user's: name another run")
         try:
             events = control.open_run(account, command)
         except LooserLimitError as error:
@@ -317,59 +310,6 @@ class Engine:
     def _probe(self, _operation: Probe, _reply: Reply, _now_ns: int) -> Answer:
         self.working.batch.probed = True
         return Probed(self.working.open_runs)
-
-    # People, and what any client may ask
-
-    def _store_prices(self, operation: StorePrices, _reply: Reply, _now_ns: int) -> Answer:
-        identity = table_id(operation.sha256)
-        if self._ledger.price_table(identity) is not None and not self._prices.has(operation.sha256):
-            return Failed(FailureCode.INVALID, "another price table has the same id: change a space in the file")
-        self.working.batch.prices[identity] = operation.stored
-        return PricesStored(operation.models)
-
-    def _kill(self, operation: Kill, _reply: Reply, now_ns: int) -> Answer:
-        killed: list[str] = []
-        unknown: list[str] = []
-        already: list[str] = []
-        for run in dict.fromkeys(operation.runs):
-            account = self.working.account(run)
-            if account is None:
-                unknown.append(run)
-                continue
-            events = control.kill(account, now=operation.now, actor_uid=operation.actor_uid)
-            (killed if events else already).append(run)
-            self._emit(run, events, now_ns)
-            if operation.now and not events:
-                # Killed before, but its calls in flight were left: this time they are not.
-                self._push(account, RunStopped(run, Reason.KILL_SWITCH, now=True))
-        return Kills(tuple(killed), tuple(unknown), tuple(already))
-
-    def _raise(self, operation: Raise, _reply: Reply, now_ns: int) -> Answer:
-        account = self.working.account(operation.run)
-        if account is None:
-            return Failed(FailureCode.UNKNOWN, f"no run {operation.run}")
-        try:
-            events = control.raise_limits(
-                account, operation.given, resume=operation.resume, actor_uid=operation.actor_uid, now_ns=now_ns
-            )
-        except CannotRaiseError as error:
-            return Failed(FailureCode.CANNOT_RAISE, str(error))
-        except ValueError as error:
-            return Failed(FailureCode.INVALID, str(error))
-        return AccountShown(self._emit(operation.run, events, now_ns), now_ns)
-
-    def _resolve(self, operation: Resolve, _reply: Reply, now_ns: int) -> Answer:
-        account = self.working.account(operation.run)
-        if account is None:
-            return Failed(FailureCode.UNKNOWN, f"no run {operation.run}")
-        calls = self.working.unresolved_calls(account, operation.call_prefix)
-        if not calls:
-            return Failed(FailureCode.UNKNOWN, f"run {operation.run} has no such unresolved call")
-        if len(calls) > 1:
-            return Failed(FailureCode.AMBIGUOUS, f"{len(calls)} unresolved calls begin so: give more digits")
-        events = closing.resolve(calls[0], operation.cost_nanodollars, operation.actor_uid)
-        account = self._emit(operation.run, events, now_ns, call=calls[0])
-        return AccountShown(account, now_ns, call=calls[0].call)
 
     # What every operation comes down to
 

@@ -94,6 +94,15 @@ class PricesStored:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many runs have lost entries, how many entries those were, and how many of the runs named were looked at."""
+
+    runs: int
+    entries: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kills:
     """What a kill came to, by run."""
 
@@ -102,7 +111,7 @@ class Kills:
     already_stopped: tuple[str, ...]
 
 
-Answer = Failed | Welcome | AccountShown | Admit | Refused | CallClosed | Done | Probed | PricesStored | Kills
+Answer = Failed | Welcome | AccountShown | Admit | Refused | CallClosed | Done | Probed | PricesStored | Pruned | Kills
 Reply = Callable[[Answer], None]
 
 
@@ -167,8 +176,9 @@ class Disconnected:
 class OpenRun:
     """Makes a run ready for reserves of this session.
 
-    ``on_behalf`` and ``lowered`` as the core has them. ``max_open_runs`` and ``max_runs`` bound what is made anew, in
-    the ledger and for the run's tenant; zero for no bound.
+    ``owned_only`` leaves a run alone that another user than ``owner_uid`` has made. ``on_behalf`` and ``lowered`` as
+    the core has them. ``max_open_runs`` and ``max_runs`` bound what is made anew, in the ledger and for the run's
+    tenant; zero for no bound.
     """
 
     session: bytes
@@ -183,6 +193,7 @@ class OpenRun:
     on_behalf: bool = False
     max_open_runs: int = 0
     max_runs: int = 0
+    owned_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +327,19 @@ class Resolve:
     actor_uid: int
 
 
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Replaces the entries of runs by a checkpoint each, of those that nobody has used since an instant of the ledger.
+
+    Of many entries only the first runs' are done, as the answer says. ``dry_run`` only counts.
+    """
+
+    runs: tuple[str, ...]
+    before_ns: int
+    actor_uid: int
+    dry_run: bool = False
+
+
 Operation = (
     Hello
     | Disconnected
@@ -332,6 +356,7 @@ Operation = (
     | Kill
     | Raise
     | Resolve
+    | Prune
 )
 
 FROM_A_STREAM = (
@@ -339,7 +364,7 @@ FROM_A_STREAM = (
 )  # fmt: skip
 """Operations that count only while the stream they came on is their session's."""
 
-DURABLE_AT_ONCE = (Hello, OpenRun, CloseRun, ReserveCall, Probe, StorePrices, Kill, Raise, Resolve)
+DURABLE_AT_ONCE = (Hello, OpenRun, CloseRun, ReserveCall, Probe, StorePrices, Kill, Raise, Resolve, Prune)
 """Operations that somebody waits for. The others may ride with the next commit for a few milliseconds."""
 
 

@@ -128,6 +128,7 @@ class Working:
         """Forgets everything that a failed batch had folded."""
         for run in batch.accounts:
             self._accounts.pop(run, None)
+        self._next_number = self._ledger.next_number()  # numbers have no gaps, so that a run that is gone is missed
         self._counts.discarded(batch)
 
     def _index(self, account: Account, entry: Entry, before: Call | None) -> None:

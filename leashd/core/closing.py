@@ -50,10 +50,11 @@ def abandon(account: Account, call: Call, known: Usage | None, known_cost_nanodo
     """Leaves a call unresolved; its hold stays, or its known minimum where that is larger.
 
     A call whose hold was never known is a blind one: under refuse it stops the run, else only what is known counts.
+    What an unresolved call has kept stays, whatever its shim says of it later.
     """
     limits = account.limits.in_force
     blind = call.basis in (Basis.REMAINDER, Basis.UNBUDGETED) and limits.max_cost_nanodollars > 0
-    keeps_hold = not blind or limits.on_blind is OnBlind.REFUSE
+    keeps_hold = not blind or limits.on_blind is OnBlind.REFUSE or call.state is CallState.UNRESOLVED
     kept = max(call.held_nanodollars if keeps_hold else 0, known_cost_nanodollars)
     abandoned = Abandoned(
         call=call.call,

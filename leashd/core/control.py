@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from leashd.core.account import Account
 from leashd.core.boundaries import all_trips
-from leashd.core.events import Closed, Event, Opened, Raised, Stopped
+from leashd.core.events import Checkpoint, Closed, Entry, Event, Opened, Raised, Stopped
 from leashd.core.limits import (
     FLAGS,
     Given,
@@ -122,6 +122,18 @@ def raise_limits(account: Account, given: Given, *, resume: bool, actor_uid: int
         names = " and ".join(FLAGS[_TRIPPED[trip.reason]] for trip in still)
         raise CannotRaiseError(f"run {account.run} would be stopped again at once: raise {names} above what is used")
     return (Raised(in_force=limits.in_force, actor_uid=actor_uid, lifted=True),)
+
+
+def is_unused(account: Account) -> bool:
+    """Whether nobody has the run open and no call of it is open or unresolved; it may be finished, or stopped."""
+    return not (account.openers or account.open.calls or account.unresolved.calls)
+
+
+def prune(account: Account, *, last: Entry, before_ns: int, actor_uid: int) -> tuple[Event, ...]:
+    """Lets a checkpoint stand for all entries of a run; nothing where it is in use, or was, or has no other entry."""
+    if not is_unused(account) or last.at_ns >= before_ns or isinstance(last.event, Checkpoint):
+        return ()
+    return (Checkpoint(account=account, actor_uid=actor_uid),)
 
 
 def _has_ended(account: Account) -> bool:

@@ -168,6 +168,9 @@ class Books:
         if not book.openers:
             book.halt_meter(book.open_until_ns)
 
+    def _checkpoint(self, book: RunBook, event: Any, at_ns: int) -> None:
+        """What was before is gone from the journal; the books go on."""
+
     def _reserved(self, book: RunBook, event: Any, at_ns: int) -> None:
         book.calls[event.call] = CallLine(
             call=event.call,

@@ -171,7 +171,8 @@ class Life:
 
     async def _person(self) -> None:
         world = self.world
-        self.random.choices((world.person_kills, world.person_raises, world.person_resolves), (1, 6, 4))[0]()
+        actions = (world.person_kills, world.person_raises, world.person_resolves, world.person_prunes)
+        self.random.choices(actions, (1, 6, 4, 3))[0]()
 
     async def _trouble(self) -> None:
         world, random = self.world, self.random

@@ -74,6 +74,11 @@ class Rules:
 
     # Runs
 
+    def _checkpoint(self, book: RunBook, event: Any, _at_ns: int) -> None:
+        expect(not book.openers, f"{book.run} was pruned while it was open")
+        expect(not book.in_state("open") and not book.in_state("unresolved"), f"{book.run} was pruned with calls open")
+        expect(event.account.seq == book.seq, f"the checkpoint of {book.run} stands for other entries")
+
     def _opened(self, book: RunBook, event: Any, _at_ns: int) -> None:
         if book.limits is None:
             expect(event.in_force is not None, "a new run has no limits")
@@ -256,7 +261,7 @@ class Rules:
         price = self._table(line.prices).get(line.asked.model)
         known = price.cost(tokens_of(event.known)) if price is not None and event.known is not None else 0
         blind = line.unknown_hold and book.limits.max_cost_nanodollars
-        held = 0 if blind and book.limits.on_blind != REFUSE else line.held
+        held = 0 if blind and book.limits.on_blind != REFUSE and line.state == "open" else line.held
         kept = max(held, known)
         book.may_cross = book.may_cross or kept > line.held
         expect(event.kept_nanodollars == kept, f"a call that holds {kept} keeps {event.kept_nanodollars}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from random import Random
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -26,6 +27,8 @@ ENTRIES = 200  # of each seed
 def some(random: Random, hint: Any) -> Any:
     """A value of a field's type, at its edges more often than not."""
     options = [option for option in get_args(hint) if option is not NoneType]
+    if get_origin(hint) in (tuple, Mapping):
+        return several(random, hint, options)
     if options:
         return None if random.random() < 0.3 else some(random, options[0])
     if hint is bool:
@@ -42,7 +45,16 @@ def some(random: Random, hint: Any) -> Any:
         return Limits(
             max_cost_nanodollars=random.getrandbits(40), strict=some(random, bool), on_blind=some(random, OnBlind)
         )
+    assert is_dataclass(hint), hint
     return record(random, hint)
+
+
+def several(random: Random, hint: Any, options: list[Any]) -> Any:
+    """A tuple of a fixed form or of any length, or a mapping."""
+    if get_origin(hint) is Mapping:
+        return {some(random, options[0]): some(random, options[1]) for _ in range(random.randrange(3))}
+    forms = [options[0]] * random.randrange(4) if options[-1] is ... else options
+    return tuple(some(random, form) for form in forms)
 
 
 def record(random: Random, kind: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from leashd.operations import Disconnected, Kill, Raise, Resolve, SettleCall, VoidCall
+from leashd.operations import Disconnected, Kill, Prune, Raise, Resolve, SettleCall, VoidCall
 from leashd.pricing import read_prices
 from tests.property.audit import Asked, Books, Bounds, CallLine
 from tests.property.daemon import Clock, Daemon, Fault
@@ -204,6 +204,12 @@ class World:
         self.note(f"a person resolves {line.call.hex()[:8]} of {run} at {cost}")
         prefix = line.call[: self.random.choice((3, 16))]
         self.submit(Resolve(run=run, call_prefix=prefix, cost_nanodollars=cost, actor_uid=PERSON))
+
+    def person_prunes(self) -> None:
+        """Of every run, whatever it is doing; only those that nobody uses may lose entries."""
+        age_ns = self.random.choice((0, 0, SECOND_NS, 20 * SECOND_NS))
+        self.note(f"a person prunes what is older than {age_ns / SECOND_NS:g} s")
+        self.submit(Prune(tuple(sorted(self.books.runs)), self.clock.at_ns - age_ns, PERSON))
 
     def stranger_closes(self) -> None:
         """Another session says how a call ended; it must not be believed."""
