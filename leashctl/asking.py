@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from leash.client.control import ControlClient
 from leash.client.errors import ClientError, NotFound
-from leash.client.paths import known_daemons
+from leash.client.paths import group_of, known_daemons
 from leash.client.probe import Reach, probe
 from leashctl.failure import Failure
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from leash.client.paths import Endpoint
 
 _T = TypeVar("_T")
+_Client = TypeVar("_Client", bound=ControlClient)
 
 # Where a run was not found, other daemons are asked for it; a person does not wait longer for a hint.
 _HINT_TIMEOUT_S = 1.0
@@ -26,12 +27,17 @@ _SHOWN = 8
 
 def ask(endpoint: Endpoint, request: Callable[[ControlClient], Awaitable[_T]]) -> _T:
     """Carries out one request. Raises ``Failure`` with what the daemon, or the way to it, had against it."""
+    return ask_with(ControlClient, endpoint, request)
+
+
+def ask_with(kind: type[_Client], endpoint: Endpoint, request: Callable[[_Client], Awaitable[_T]]) -> _T:
+    """Does as ``ask``, with a client of this kind."""
     if endpoint.ledger is not None and not endpoint.ledger.exists() and probe(endpoint.socket) is Reach.DEAD:
         # To start a daemon here would only make an empty ledger.
         raise Failure(f"there is no ledger at {endpoint.ledger}: no program has run under it yet")
 
     async def connect_and_ask() -> _T:
-        async with ControlClient(endpoint) as client:
+        async with kind(endpoint) as client:
             return await request(client)
 
     try:
@@ -81,6 +87,9 @@ async def unknown(endpoint: Endpoint, client: ControlClient, run: str, message: 
     for other in await asyncio.gather(*map(_names, _others(endpoint))):
         if run in other[1]:
             return f"run {run} is not in this ledger but in another: add {other[0]}"
+    if client.own_only:
+        group = group_of(endpoint, endpoint.control_socket)
+        return f"you have no run {run} (`leashctl ps --all` lists yours); those of other users are for group {group}"
     return f"there is no run {run} (`leashctl ps --all` lists them)"
 
 

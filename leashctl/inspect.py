@@ -79,10 +79,16 @@ def _page(account: types_pb2.Account, journal: list[types_pb2.Entry], *, owner: 
         lines += ["", f"unresolved: close each with `leashctl resolve {account.run} CALL --cost X | --release`"]
         lines += [f"  {line}" for line in table(UNRESOLVED_COLUMNS, rows)]
     shown = f"the last {len(journal)} of {account.entries} entries" if len(journal) < account.entries else "all entries"
-    rows = [entry_row(entry, at=_local_time(entry.at_unix_ns)) for entry in journal]
+    rows = [entry_row(entry, at=_local_time(entry.at_unix_ns), actor=_actor(entry)) for entry in journal]
     lines += ["", f"journal: {shown}"]
     lines += [f"  {line}" for line in table(ENTRY_COLUMNS, rows, width=max(width() - 2, 0))]
     return lines
+
+
+def _actor(entry: types_pb2.Entry) -> str:
+    from leashctl.users import user_name  # noqa: PLC0415
+
+    return user_name(entry.actor_uid) if entry.HasField("actor_uid") else ""
 
 
 def _local_time(unix_ns: int) -> str:

@@ -30,11 +30,15 @@ Examples:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The runs of one daemon, with the path of its ledger; or why it could not be asked."""
+    """The runs of one daemon, with the path of its ledger; or why it could not be asked.
+
+    ``own_only`` where it shows this user's own alone.
+    """
 
     accounts: list[types_pb2.Account]
     ledger: str
     trouble: str = ""
+    own_only: bool = False
 
 
 @click.command(short_help="List the runs on this host.", epilog=_EXAMPLES)
@@ -56,7 +60,9 @@ def ps(*, show_all: bool, as_json: bool) -> None:
     elif not fleets:
         say("no run yet: start one with `leash --max-cost 5 -- COMMAND`, or see `leashctl demo`")
     elif answered:
-        say("no run is running or stopped" + ("" if show_all else " (`leashctl ps --all` lists the finished ones)"))
+        whose = "no run of yours" if all(fleet.own_only for fleet in answered) else "no run"
+        more = "" if show_all else " (`leashctl ps --all` lists the finished ones)"
+        say(f"{whose} is running or stopped{more}")
     if fleets and not answered:
         sys.exit(EXIT_FAILED)
 
@@ -87,7 +93,7 @@ def _ask_all(endpoints: list[Endpoint], *, show_all: bool) -> list[Fleet]:
             async with ControlClient(endpoint) as client, asyncio.timeout(_TIMEOUT_S):
                 accounts = await client.list(all=show_all)
                 ledger = str(endpoint.ledger) if endpoint.ledger else (await client.info()).ledger
-                return Fleet(accounts, ledger)
+                return Fleet(accounts, ledger, own_only=client.own_only)
         except ClientError as error:
             return Fleet([], "", str(error))
         except TimeoutError:

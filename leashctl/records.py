@@ -6,15 +6,13 @@ is null. A limit that is off is 0.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from leash.units import NANOSECONDS_PER_SECOND, PPM_PER_ONE, dollars_number
+from leash.v1 import types_pb2
 from leashctl.render import policy_name, reason_name, status_name
-
-if TYPE_CHECKING:
-    from leash.v1 import types_pb2
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -22,6 +20,11 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 def encode(record: object) -> str:
     """The record as indented JSON."""
     return msgspec.json.format(_encoder.encode(record), indent=2).decode()
+
+
+def encode_line(record: object) -> bytes:
+    """The record as one line of JSON."""
+    return _encoder.encode(record) + b"\n"
 
 
 def run_record(account: types_pb2.Account, *, owner: str, ledger: str) -> dict[str, Any]:
@@ -68,6 +71,24 @@ def inspected_record(
     }
 
 
+def exported_run_record(account: types_pb2.Account, *, owner: str, ledger: str) -> dict[str, Any]:
+    """One run as it is after its entries, as ``export`` writes it."""
+    record = inspected_record(account, [], owner=owner, ledger=ledger)
+    del record["entries"]
+    return record | {
+        "owner_uid": account.owner_uid,
+        "openers": account.openers,
+        "declared": limits_record(account.declared),
+        "last_seq": account.entries,
+    }
+
+
+def _checkpoint_record(account: types_pb2.Account) -> dict[str, Any]:
+    """The account that stands for pruned entries: the same fields, without what is about the host."""
+    record = exported_run_record(account, owner="", ledger="")
+    return {name: value for name, value in record.items() if name not in ("run", "pid", "owner", "ledger")}
+
+
 def limits_record(limits: types_pb2.Limits) -> dict[str, Any]:
     """Limits in force, each under the name of its flag."""
     return {
@@ -92,27 +113,65 @@ def entry_record(entry: types_pb2.Entry) -> dict[str, Any]:
     record: dict[str, Any] = {"seq": entry.seq, "at": instant(entry.at_unix_ns), "kind": entry.kind}
     optional = {
         "call": entry.call_id.hex(),
+        "session": entry.session.hex(),
         "model": entry.model,
+        "answered_model": entry.answered_model,
         "reason": entry.reason,
         "http_status": entry.http_status,
         "prices": entry.prices_hash,
         "amends": entry.amends,
+        "amends_released": entry.amends_released,
+        "was_unresolved": entry.unresolved,
+        "released": entry.released,
+        "reserved_seq": entry.reserved_seq,
+        "basis": entry.basis,
+        "new_episode": entry.new_episode,
+        "lifted": entry.lifted,
+        "now": entry.now,
     }
     record |= {name: value for name, value in optional.items() if value}
     if entry.HasField("usage"):
         record |= _usage_record(entry.usage)
     if entry.kind == "settled":
         record.setdefault("model", entry.model)
-    if entry.kind in {"settled", "resolved"}:
-        record["cost"] = dollars_number(entry.cost_nanodollars)
-    if entry.kind in {"reserved", "abandoned"}:
-        record["held_cost"] = dollars_number(entry.held_nanodollars)
+    record |= _amounts_record(entry)
+    if entry.until_unix_ns:
+        record["until"] = instant(entry.until_unix_ns)
     if entry.HasField("actor_uid"):
         record["actor_uid"] = entry.actor_uid
+    if entry.HasField("declared"):
+        record["declared"] = limits_record(entry.declared)
     if entry.HasField("limits"):
         record["limits"] = limits_record(entry.limits)
+    if entry.HasField("account"):
+        record["account"] = _checkpoint_record(entry.account)
     record["hash"] = entry.hash
     return record
+
+
+def _amounts_record(entry: types_pb2.Entry) -> dict[str, Any]:
+    """The dollars of an entry, and the figures of one that has a limit."""
+    record: dict[str, Any] = {}
+    if entry.kind in {"settled", "resolved"}:
+        record["cost"] = dollars_number(entry.cost_nanodollars)
+    if entry.tool_cost_nanodollars:
+        record["tool_cost"] = dollars_number(entry.tool_cost_nanodollars)
+    if entry.HasField("amended_nanodollars"):
+        record["amended_cost"] = dollars_number(entry.amended_nanodollars)
+    if entry.kind in {"reserved", "abandoned"}:
+        record["held_cost"] = dollars_number(entry.held_nanodollars)
+    if entry.kind in {"settled", "voided", "abandoned", "resolved"}:
+        record["ended_hold"] = dollars_number(entry.released_nanodollars)
+    if entry.unit:
+        record |= {"used": _figure(entry.used, entry.unit), "limit": _figure(entry.limit, entry.unit)}
+    return record
+
+
+def _figure(figure: int, unit: types_pb2.Unit.ValueType) -> Any:
+    """A figure as a person would give it: dollars, seconds, or a count."""
+    if unit == types_pb2.UNIT_NANODOLLARS:
+        return dollars_number(figure)
+    return _seconds(figure) if unit == types_pb2.UNIT_NANOSECONDS else figure
 
 
 def instant(unix_ns: int) -> str | None:

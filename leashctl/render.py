@@ -80,10 +80,11 @@ def unresolved_line(account: types_pb2.Account) -> str:
     return f"{calls} {held} of the budget: see `leashctl inspect {account.run}`"
 
 
-def silence_line(seen: Mapping[str, int], *, failed: bool) -> str:
+def silence_line(seen: Mapping[str, int], *, failed: bool, turned_away: int = 0) -> str:
     """Why a run may have ended without one governed call, by how many requests of which kind its shim has seen.
 
-    The kinds are the values of ``RouteKind``; ``failed`` says that the program ended with an error.
+    The kinds are the values of ``RouteKind``; ``turned_away`` is how many did not come by the program's base URLs, and
+    ``failed`` says that the program ended with an error.
     """
     if calls := seen.get("metered", 0):
         which = "the call that came to leash was" if calls == 1 else f"the {calls} calls that came to leash were"
@@ -97,6 +98,14 @@ def silence_line(seen: Mapping[str, int], *, failed: bool) -> str:
         return (
             "only requests that cost nothing came to leash, such as lists of models: the program made no call, or made "
             f"its calls elsewhere ({_AGENTS_PAGE} says what to do)"
+        )
+    if turned_away:
+        which = (
+            "the request that came to leash" if turned_away == 1 else f"the {turned_away} requests that came to leash"
+        )
+        return (
+            f"{which} did not begin with the path of a base URL that leash gave the program: it takes only the host "
+            f"and the port from there, or somebody else asked ({_AGENTS_PAGE} says what to do)"
         )
     likely = "failed before its first call" if failed else "made no call"
     return (
@@ -203,8 +212,8 @@ def limit_lines(limits: types_pb2.Limits) -> list[str]:
     return _fields(fields)
 
 
-def entry_row(entry: types_pb2.Entry, *, at: str) -> list[str]:
-    """The cells of ``ENTRY_COLUMNS`` for one entry; ``at`` is its time as it is to be shown."""
+def entry_row(entry: types_pb2.Entry, *, at: str, actor: str = "") -> list[str]:
+    """The cells of ``ENTRY_COLUMNS`` for one entry, with its time and the name of its actor as they are to be shown."""
     has_usage = entry.HasField("usage")
     notes = [entry.reason]
     if entry.http_status not in (0, 200):
@@ -214,7 +223,7 @@ def entry_row(entry: types_pb2.Entry, *, at: str) -> list[str]:
     if entry.amends:
         notes.append("amends")
     if entry.HasField("actor_uid"):
-        notes.append(f"by uid {entry.actor_uid}")
+        notes.append(f"by {actor or f'uid {entry.actor_uid}'}")
     priced = entry.kind in {"settled", "resolved"}
     return [
         f"{entry.seq}",

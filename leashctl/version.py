@@ -12,7 +12,7 @@ from leashctl.options import chosen_endpoint, endpoint_options
 if TYPE_CHECKING:
     from leash.client.control import ControlClient
     from leash.client.paths import Endpoint
-    from leash.v1 import control_pb2
+    from leash.v1 import runs_pb2
 
 _EXAMPLES = """\b
 Examples:
@@ -58,14 +58,14 @@ def version(*, as_json: bool) -> None:
         click.echo("leashd could not write its ledger the last time it tried: see its log, and the disk")
 
 
-def _daemon(endpoint: Endpoint) -> control_pb2.InfoResponse | None:
+def _daemon(endpoint: Endpoint) -> runs_pb2.InfoResponse | None:
     from leash.client.probe import Reach, probe  # noqa: PLC0415
 
     if probe(endpoint.control_socket) is Reach.DEAD:
         return None
     from leashctl.asking import ask  # noqa: PLC0415
 
-    async def look(client: ControlClient) -> control_pb2.InfoResponse:
+    async def look(client: ControlClient) -> runs_pb2.InfoResponse:
         return await client.info()
 
     return ask(endpoint, look)

@@ -13,3 +13,4 @@ class Host:
     pid: int
     uid: int
     started_at_ns: int
+    system: bool = False  # of the whole host, not of one user

@@ -29,7 +29,7 @@ from leashd.operations import (
 )
 
 CALL_ID_BYTES = 16
-PROTOCOL = 1  # bumped when a shim and a daemon of different versions could misunderstand each other
+PROTOCOL = 2  # bumped when a shim and a daemon of different versions could misunderstand each other
 
 _LIMIT_FIELDS = tuple(f.name for f in fields(Limits))
 _USAGE_COUNTS = tuple(f.name for f in fields(Usage) if f.name != "service_tier")
@@ -218,7 +218,7 @@ def push_message(push: Push) -> shim_pb2.Push:
     if isinstance(push, RunStopped):
         stopped = shim_pb2.RunStopped(run=push.run, reason=_REASONS[push.reason], now=push.now, counts=push.counts)
         return shim_pb2.Push(run_stopped=stopped)
-    unit = _unit(push.reason, push.limit)
+    unit = unit_message(push.reason, push.limit)
     return shim_pb2.Push(
         run_warned=shim_pb2.RunWarned(
             run=push.run, reason=push.reason.value, used=push.used, limit=push.limit, unit=unit, counts=push.counts
@@ -226,7 +226,7 @@ def push_message(push: Push) -> shim_pb2.Push:
     )
 
 
-def _unit(reason: Reason, limit: int) -> Any:
+def unit_message(reason: Reason, limit: int) -> Any:
     """The unit of a reason's figures; none where there is no limit to compare with."""
     return _UNITS[UNITS[reason]] if limit and reason in UNITS else types_pb2.UNIT_UNSPECIFIED
 
@@ -241,7 +241,7 @@ def _refused(answer: Refused) -> shim_pb2.Refused:
         payment_required=refuse.payment_required,
         used=min(refuse.used, MAX_LIMIT),
         limit=refuse.limit,
-        unit=_unit(refuse.reason, refuse.limit),
+        unit=unit_message(refuse.reason, refuse.limit),
         calls=account.totals.calls,
         token_cost_nanodollars=account.totals.token_cost_nanodollars,
         compute_cost_nanodollars=compute_cost,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import grpc.aio
 import structlog
 
@@ -18,12 +20,14 @@ from leashd import __version__
 from leashd.activity import Activity
 from leashd.api import convert
 from leashd.api.ask import ask
+from leashd.api.callers import Callers
 from leashd.api.convert import InvalidMessageError
 from leashd.committer import Committer
 from leashd.core.bounds import MAX_CHOICES
 from leashd.engine import GRACE_NS
 from leashd.operations import (
     AbandonCall,
+    AccountShown,
     Acknowledge,
     Answer,
     CancelCall,
@@ -43,7 +47,10 @@ from leashd.operations import (
     VoidCall,
     Welcome,
 )
+from leashd.peers import user_name
 from leashd.pricing import read_prices
+from leashd.tenancy import OtherTenantError, RunNames, tenant_of
+from leashd.tickets import Caller
 
 SESSION_ID_BYTES = 16
 DIGEST_BYTES = 8  # of a session's secret: what the ledger keeps of it
@@ -57,12 +64,13 @@ _log = structlog.get_logger("leashd.api")
 
 
 class ShimService(shim_pb2_grpc.ShimServicer):
-    """Opens runs, and reserves and closes their calls, for shims."""
+    """Opens runs, and reserves and closes their calls, for shims. ``by_user`` says that each user is a tenant."""
 
-    def __init__(self, committer: Committer, activity: Activity, owner_uid: int) -> None:
+    def __init__(self, committer: Committer, activity: Activity, callers: Callers, *, by_user: bool) -> None:
         self._committer = committer
         self._activity = activity
-        self._owner_uid = owner_uid
+        self._callers = callers
+        self._by_user = by_user
 
     async def Session(  # type: ignore[override]  # noqa: N802 - it writes by the context and returns nothing
         self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
@@ -70,13 +78,22 @@ class ShimService(shim_pb2_grpc.ShimServicer):
         """One shim session."""
         del request_iterator  # read and written through the context, each by its own task
         with self._activity.busy():
-            await _Stream(self._committer, context, self._owner_uid).run()
+            caller = await self._callers.of(context)
+            await _Stream(self._committer, context, caller, await self._names(caller)).run()
+
+    async def _names(self, caller: Caller) -> RunNames:
+        if not self._by_user:
+            return RunNames()
+        # In a thread: a directory service may let the daemon wait.
+        name = await anyio.to_thread.run_sync(user_name, caller.uid)
+        return RunNames(tenant_of(caller.uid, name), every_tenant=caller.trusted)
 
     async def PutPrices(  # noqa: N802
         self, request: shim_pb2.PutPricesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> shim_pb2.PutPricesResponse:
         """Stores a price table."""
         with self._activity.busy():
+            await self._callers.of(context)
             if len(request.text) > MAX_PRICES_BYTES:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a price table has at most 16 MiB")
             try:
@@ -89,12 +106,15 @@ class ShimService(shim_pb2_grpc.ShimServicer):
 
 
 class _Stream:
-    """The live stream of one session."""
+    """The live stream of one session, whose shim knows runs by ``names``."""
 
-    def __init__(self, committer: Committer, context: grpc.aio.ServicerContext[Any, Any], owner_uid: int) -> None:
+    def __init__(
+        self, committer: Committer, context: grpc.aio.ServicerContext[Any, Any], caller: Caller, names: RunNames
+    ) -> None:
         self._committer = committer
         self._context = context
-        self._owner_uid = owner_uid
+        self._caller = caller
+        self._names = names
         self._session = b""
         self._answers: deque[shim_pb2.Answer] = deque()
         self._pushes: deque[shim_pb2.Push] = deque()
@@ -115,7 +135,7 @@ class _Stream:
 
     def push(self, push: Push) -> None:
         """Tells the shim something unasked."""
-        self._pushes.append(convert.push_message(push))
+        self._pushes.append(convert.push_message(replace(push, run=self._names.shown(push.run))))
         self._send()
 
     def replaced(self) -> None:
@@ -130,10 +150,22 @@ class _Stream:
     def _accept(self, message: shim_pb2.Operation) -> None:
         try:
             operation = self._operation(message)
-        except InvalidMessageError as error:
+        except (InvalidMessageError, OtherTenantError) as error:
             self._answer(message.op_id, Failed(FailureCode.INVALID, str(error)))
             return
-        self._committer.submit(operation, partial(self._answer, message.op_id))
+        self._committer.submit(operation, partial(self._name_and_answer, message))
+
+    def _name_and_answer(self, message: shim_pb2.Operation, answer: Answer) -> None:
+        """Answers, and remembers by which name the shim has opened a run: what it is pushed comes after this."""
+        if isinstance(answer, AccountShown):
+            if not self._names.every_tenant and answer.account.owner_uid != self._caller.uid:
+                # Of her tenant, but not hers, so that she cannot have had it open: it is not shown for being closed.
+                answer = Failed(FailureCode.NOT_OPEN, f"run {message.close_run.run} is not open")
+            elif message.HasField("open_run"):
+                self._names.opened(message.open_run.run)
+            else:
+                self._names.closed(message.close_run.run)
+        self._answer(message.op_id, answer)
 
     def _answer(self, op_id: int, answer: Answer) -> None:
         if isinstance(answer, Welcome):
@@ -189,8 +221,9 @@ class _Stream:
         return OpenRun(
             session=self._session,
             link=self,
-            run=convert.run_name(message.run),
-            owner_uid=self._owner_uid,
+            run=self._names.full(convert.run_name(message.run)),
+            owner_uid=self._caller.uid,
+            owned_only=not self._names.every_tenant,
             given=convert.given_limits(message.limits),
             defaults=convert.given_limits(message.defaults),
             prices_sha256=message.prices_sha256,
@@ -202,13 +235,13 @@ class _Stream:
         )
 
     def _close_run(self, message: shim_pb2.CloseRun) -> Operation:
-        return CloseRun(self._session, self, message.run, message.unfinished)
+        return CloseRun(self._session, self, self._names.full(message.run), message.unfinished)
 
     def _reserve(self, message: shim_pb2.Reserve) -> Operation:
         return ReserveCall(
             session=self._session,
             link=self,
-            run=message.run,
+            run=self._names.full(message.run),
             call=convert.call_id(message.call_id),
             model=convert.model_name(message.model),
             input_bound_tokens=(
@@ -228,7 +261,7 @@ class _Stream:
         return SettleCall(
             session=self._session,
             link=self,
-            run=message.run,
+            run=self._names.full(message.run),
             call=convert.call_id(message.call_id),
             http_status=convert.http_status(message.http_status),
             usage=convert.usage(message.usage) if message.HasField("usage") else None,
@@ -237,14 +270,14 @@ class _Stream:
         )
 
     def _void(self, message: shim_pb2.Void) -> Operation:
-        return VoidCall(self._session, self, message.run, convert.call_id(message.call_id))
+        return VoidCall(self._session, self, self._names.full(message.run), convert.call_id(message.call_id))
 
     def _abandon(self, message: shim_pb2.Abandon) -> Operation:
         known = convert.usage(message.known) if message.HasField("known") else None
-        return AbandonCall(self._session, self, message.run, convert.call_id(message.call_id), known)
+        return AbandonCall(self._session, self, self._names.full(message.run), convert.call_id(message.call_id), known)
 
     def _cancel(self, message: shim_pb2.Cancel) -> Operation:
-        return CancelCall(self._session, self, message.run, convert.call_id(message.call_id))
+        return CancelCall(self._session, self, self._names.full(message.run), convert.call_id(message.call_id))
 
     def _acknowledge(self, message: shim_pb2.Acknowledge) -> Operation:
         return Acknowledge(self._session, self, tuple(convert.call_id(call) for call in message.call_ids))

@@ -5,27 +5,32 @@ from __future__ import annotations
 import queue
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 
+from leash.sockets import TICKET_METADATA
 from leash.v1 import shim_pb2, shim_pb2_grpc, types_pb2
 
 WAIT_S = 20.0  # nothing that works takes a tenth of it
 
 
 class Place:
-    """A ledger, two sockets, and the daemons that were started for them."""
+    """A ledger, three sockets, and the daemons that were started for them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sockets: Path | None = None) -> None:
         self.root = root
         self.ledger = root / "leash.db"
-        self.socket = root / "leashd.sock"
-        self.control = root / "control.sock"
+        sockets = sockets or root
+        self.socket = sockets / "leashd.sock"
+        self.control = sockets / "control.sock"
+        self.tickets = sockets / "ticket.sock"
         self.daemons: list[Daemon] = []
 
     def start(self, *flags: str, ledger: Path | None = None, sock: Path | None = None) -> Daemon:
@@ -40,10 +45,36 @@ class Place:
         daemon.wait_ready()
         return daemon
 
+    def ticket(self) -> bytes:
+        """A ticket for this process."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(WAIT_S)
+            connection.connect(str(self.tickets))
+            return connection.recv(1024)
+
+    def channel(self, path: Path, ticket: Callable[[], bytes] | None = None) -> grpc.Channel:
+        """A channel to one of the sockets, with a new ticket in each call: this process's, or another's."""
+        return grpc.intercept_channel(grpc.insecure_channel(f"unix:{path}"), _Ticketed(ticket or self.ticket))
+
     def close(self) -> None:
         for daemon in self.daemons:
             daemon.end()
         shutil.rmtree(self.root)
+
+
+class _Ticketed(
+    grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor
+):
+    """Puts a ticket into each call."""
+
+    def __init__(self, ticket: Callable[[], bytes]) -> None:
+        self._ticket = ticket
+
+    def _go_on(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), (TICKET_METADATA, self._ticket())]
+        return continuation(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = intercept_unary_stream = intercept_stream_stream = _go_on
 
 
 class Daemon:
@@ -93,12 +124,17 @@ class Shim:
     """A shim session, driven by hand: one operation, one answer."""
 
     def __init__(
-        self, place: Place, secret: bytes | None = None, *, protocol: int = 1, held: tuple[bytes, ...] = ()
+        self,
+        place: Place,
+        secret: bytes | None = None,
+        *,
+        protocol: int = 2,
+        held: tuple[bytes, ...] = (),
+        ticket: Callable[[], bytes] | None = None,
     ) -> None:
         self.secret = secret or secrets.token_bytes(16)
         self.pushes: list[shim_pb2.Push] = []
-        self._channel = grpc.insecure_channel(f"unix:{place.socket}")
-        grpc.channel_ready_future(self._channel).result(WAIT_S)
+        self._channel = place.channel(place.socket, ticket)
         self._requests: queue.SimpleQueue[shim_pb2.SessionRequest | None] = queue.SimpleQueue()
         self._responses = shim_pb2_grpc.ShimStub(self._channel).Session(iter(self._requests.get, None), timeout=60.0)
         self._op_id = 0

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import lmdb
 import pytest
 
-from leash.v1 import control_pb2, control_pb2_grpc, shim_pb2, shim_pb2_grpc, types_pb2
+from leash.v1 import control_pb2, control_pb2_grpc, runs_pb2, runs_pb2_grpc, shim_pb2, shim_pb2_grpc, types_pb2
 from tests.e2e.raw_daemon import WAIT_S, Place, Shim
 
 GRACE_S = 2.0
@@ -48,14 +49,16 @@ def shims(place: Place) -> Iterator[Any]:
 
 
 def people(place: Place) -> Any:
-    channel = grpc.insecure_channel(f"unix:{place.control}")
-    return closing(channel), control_pb2_grpc.ControlStub(channel)
+    """A channel, and every method that a person may call on it."""
+    channel = place.channel(place.control)
+    stubs = (control_pb2_grpc.ControlStub(channel), runs_pb2_grpc.RunsStub(channel))
+    return closing(channel), SimpleNamespace(**{name: method for stub in stubs for name, method in vars(stub).items()})
 
 
 def account(place: Place, run: str = "r") -> types_pb2.Account:
     channel, control = people(place)
     with channel:
-        answer: control_pb2.GetResponse = control.Get(control_pb2.GetRequest(run=run), timeout=WAIT_S)
+        answer: runs_pb2.GetResponse = control.Get(runs_pb2.GetRequest(run=run), timeout=WAIT_S)
         return answer.account
 
 
@@ -81,9 +84,9 @@ def test_it_is_ready_when_it_serves_and_says_what_it_serves(place: Place) -> Non
     daemon = place.serve()
     channel, control = people(place)
     with channel:
-        info = control.Info(control_pb2.InfoRequest(), timeout=WAIT_S)
+        info = control.Info(runs_pb2.InfoRequest(), timeout=WAIT_S)
 
-    assert (info.pid, info.ledger, info.protocol, info.owner_uid) == (daemon.pid, str(place.ledger), 1, os.getuid())
+    assert (info.pid, info.ledger, info.protocol, info.owner_uid) == (daemon.pid, str(place.ledger), 2, os.getuid())
     assert (info.sessions, info.open_calls, info.read_only) == (0, 0, False)
 
 
@@ -197,7 +200,7 @@ def test_the_ledger_and_its_lock_are_their_users_own(place: Place) -> None:
 
 def test_an_unknown_protocol_is_told_what_to_do(place: Place, shims: Any) -> None:
     place.serve()
-    failure = shims(protocol=2).greeting.failure
+    failure = shims(protocol=1).greeting.failure
 
     assert failure.code == shim_pb2.FAILURE_CODE_INVALID
     assert "same version" in failure.message
@@ -213,7 +216,7 @@ def test_the_first_operation_is_a_hello(place: Place, shims: Any) -> None:
 
 def test_a_stream_has_one_hello(place: Place, shims: Any) -> None:
     place.serve()
-    answer = shims().ask(hello=shim_pb2.Hello(session_id=bytes(16), protocol=1))
+    answer = shims().ask(hello=shim_pb2.Hello(session_id=bytes(16), protocol=2))
 
     assert answer.failure.code == shim_pb2.FAILURE_CODE_INVALID
 
@@ -227,7 +230,7 @@ def test_a_run_of_no_proper_name_is_refused(place: Place, shims: Any, run: str) 
 
 def test_a_text_that_is_no_price_table_is_refused_and_one_that_is_is_kept(place: Place) -> None:
     place.serve()
-    with grpc.insecure_channel(f"unix:{place.socket}") as channel:
+    with place.channel(place.socket) as channel:
         stub = shim_pb2_grpc.ShimStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
             stub.PutPrices(shim_pb2.PutPricesRequest(text=b"{"), timeout=WAIT_S)
@@ -290,13 +293,13 @@ def test_a_person_sees_the_runs_their_journal_and_its_entries_as_they_come(place
     shim.open()
     channel, control = people(place)
     with channel:
-        watched = control.Watch(control_pb2.WatchRequest(run="r"), timeout=WAIT_S)
-        runs = [a.run for page in control.List(control_pb2.ListRequest(), timeout=WAIT_S) for a in page.accounts]
+        watched = control.Watch(runs_pb2.WatchRequest(run="r"), timeout=WAIT_S)
+        runs = [a.run for page in control.List(runs_pb2.ListRequest(), timeout=WAIT_S) for a in page.accounts]
         call = call_id()
         shim.reserve(call)
         first = next(watched)
         shim.settle(call)
-        pages = control.Journal(control_pb2.JournalRequest(run="r"), timeout=WAIT_S)
+        pages = control.Journal(runs_pb2.JournalRequest(run="r"), timeout=WAIT_S)
         entries = [entry for page in pages for entry in page.entries]
         watched.cancel()
 
@@ -310,8 +313,8 @@ def test_a_person_sees_the_runs_their_journal_and_its_entries_as_they_come(place
 def test_an_unknown_run_is_not_found(place: Place, rpc: str) -> None:
     place.serve()
     request: Any = {
-        "Get": control_pb2.GetRequest(run="nobody"),
-        "Journal": control_pb2.JournalRequest(run="nobody"),
+        "Get": runs_pb2.GetRequest(run="nobody"),
+        "Journal": runs_pb2.JournalRequest(run="nobody"),
         "Raise": control_pb2.RaiseRequest(run="nobody", limits=types_pb2.Limits(max_calls=1)),
         "Resolve": control_pb2.ResolveRequest(run="nobody", call_id=bytes(16)),
     }[rpc]
@@ -329,8 +332,8 @@ def test_a_name_that_no_run_can_have_is_an_unknown_run_and_the_daemon_goes_on(pl
     with channel:
         assert list(control.Kill(control_pb2.KillRequest(runs=[run]), timeout=WAIT_S).unknown) == [run]
         with pytest.raises(grpc.RpcError) as refused:
-            control.Get(control_pb2.GetRequest(run=run), timeout=WAIT_S)
-        control.Info(control_pb2.InfoRequest(), timeout=WAIT_S)
+            control.Get(runs_pb2.GetRequest(run=run), timeout=WAIT_S)
+        control.Info(runs_pb2.InfoRequest(), timeout=WAIT_S)
 
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     assert daemon.process.poll() is None, daemon.said
@@ -341,14 +344,14 @@ def test_a_place_before_a_journal_is_its_beginning(place: Place, shims: Any) -> 
     shims().open()
     channel, control = people(place)
     with channel:
-        pages = list(control.Journal(control_pb2.JournalRequest(run="r", after_seq=-5), timeout=WAIT_S))
+        pages = list(control.Journal(runs_pb2.JournalRequest(run="r", after_seq=-5), timeout=WAIT_S))
 
     assert [entry.seq for page in pages for entry in page.entries] == [1]
 
 
 def test_bounds_beyond_any_call_are_decided_and_the_daemon_goes_on(place: Place, shims: Any) -> None:
     daemon = place.serve()
-    with grpc.insecure_channel(f"unix:{place.socket}") as channel:
+    with place.channel(place.socket) as channel:
         request = shim_pb2.PutPricesRequest(text=b'{"m": {"input": 1, "output": 2, "context": 1000}}')
         prices = shim_pb2_grpc.ShimStub(channel).PutPrices(request, timeout=WAIT_S).sha256
     shim = shims()
@@ -486,7 +489,7 @@ def test_every_answer_is_durable_when_it_is_given(place: Place, shims: Any) -> N
 def test_nobody_but_its_user_may_connect(place: Place) -> None:
     place.serve()
 
-    for path in (place.socket, place.control):
+    for path in (place.socket, place.control, place.tickets):
         mode = path.stat().st_mode
         assert stat.S_ISSOCK(mode)
         assert stat.S_IMODE(mode) == 0o600

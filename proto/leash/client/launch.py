@@ -55,7 +55,7 @@ async def ensure_daemon(endpoint: Endpoint) -> None:
 
 
 async def reach(endpoint: Endpoint, socket: Path) -> None:
-    """Do as :func:`ensure_daemon`, for one of the two sockets of the endpoint."""
+    """Do as :func:`ensure_daemon`, for one socket of the endpoint."""
     _reap()
     found = probe(socket)
     if found is Reach.ANSWERS:
@@ -125,7 +125,8 @@ def _spawn(endpoint: Endpoint, log: Path) -> subprocess.Popen[bytes]:
         *("--control-socket", str(endpoint.control_socket)),
         *("--idle-exit", _IDLE_EXIT),
     ]
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    # A link that somebody else put there would have another file written to.
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         process = subprocess.Popen(  # noqa: S603 (this interpreter, and paths as arguments)
             command,
@@ -185,7 +186,8 @@ def _nobody_there(endpoint: Endpoint, socket: Path) -> str:
 
 
 def _answers(endpoint: Endpoint) -> bool:
-    return probe(endpoint.socket) is Reach.ANSWERS and probe(endpoint.control_socket) is Reach.ANSWERS
+    sockets = (endpoint.socket, endpoint.control_socket, endpoint.ticket_socket)
+    return all(probe(socket) is Reach.ANSWERS for socket in sockets)
 
 
 def _locked(lock: int) -> bool:

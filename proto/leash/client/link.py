@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from leash.client.channel import MAX_PRICES_BYTES, grpc, open_channel
-from leash.client.errors import SessionFailure
+from leash.client.errors import DaemonUnreachable, SessionFailure
 from leash.client.launch import ensure_daemon
+from leash.client.ticket import Ticket, fetch_ticket
 from leash.v1 import shim_pb2
 from leash.v1.shim_pb2_grpc import ShimStub
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from leash.client.paths import Endpoint
     from leash.v1.shim_pb2_grpc import ShimAsyncStub
 
-PROTOCOL = 1
+PROTOCOL = 2
 # A daemon that has just started answers within half a second; one that is stopped or swaps is as good as none.
 _HELLO_TIMEOUT_S = 5.0
 # 16 MiB of JSON take a second to parse on a slow machine.
@@ -31,10 +32,12 @@ class Link:
 
     def __init__(
         self,
+        endpoint: Endpoint,
         channel: grpc.aio.Channel,
         stub: ShimAsyncStub,
         stream: grpc.aio.StreamStreamCall[shim_pb2.SessionRequest, shim_pb2.SessionResponse],
     ) -> None:
+        self._endpoint = endpoint
         self._channel = channel
         self._stub = stub
         self._stream = stream
@@ -49,10 +52,11 @@ class Link:
         :func:`ensure_daemon` does, and :class:`SessionFailure` where the daemon does not take the hello.
         """
         await ensure_daemon(endpoint)
+        ticket = await _ticket(endpoint)
         channel = open_channel(endpoint.socket)
         stub = ShimStub(channel)
         # The stub demands an iterator of requests; without one the stream is written to.
-        link = cls(channel, stub, stub.Session())  # type: ignore[call-arg]
+        link = cls(endpoint, channel, stub, stub.Session(metadata=ticket))  # type: ignore[call-arg]
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 await link._greet(hello)
@@ -114,13 +118,15 @@ class Link:
 
     async def put_prices(self, text: bytes) -> bytes:
         """Store a price table; returns its SHA-256. Raises :class:`SessionFailure` for a text that is none."""
-        call = self._stub.PutPrices(shim_pb2.PutPricesRequest(text=text), timeout=_PUT_PRICES_TIMEOUT_S)
+        request = shim_pb2.PutPricesRequest(text=text)
+        ticket = await _ticket(self._endpoint)
+        call = self._stub.PutPrices(request, timeout=_PUT_PRICES_TIMEOUT_S, metadata=ticket)
         try:
             response = await call
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise SessionFailure(shim_pb2.FAILURE_CODE_INVALID, error.details() or "no price table") from error
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
+            if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED}:
                 raise LinkLost(_why(error)) from error
             raise SessionFailure(shim_pb2.FAILURE_CODE_UNAVAILABLE, _why(error)) from error
         except asyncio.CancelledError:
@@ -134,6 +140,14 @@ class Link:
     async def close(self) -> None:
         """End the stream, cleanly where it was half-closed and read to its end."""
         await self._channel.close(grace=None)
+
+
+async def _ticket(endpoint: Endpoint) -> Ticket:
+    """Get a ticket. A daemon that gives none may a moment later, as one that does not answer may."""
+    try:
+        return await fetch_ticket(endpoint)
+    except DaemonUnreachable as error:
+        raise LinkLost(str(error)) from error
 
 
 def check_prices(text: bytes) -> None:

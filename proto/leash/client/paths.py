@@ -5,15 +5,17 @@ Order: ``--socket``, ``--db``, ``LEASH_SOCKET``, ``LEASH_DB``, the system's sock
 
 from __future__ import annotations
 
+import grp
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from leash.client.errors import AccessDenied, DaemonError
 from leash.client.probe import Reach, probe
-from leash.sockets import check_socket_path, control_socket_for
+from leash.sockets import check_socket_path, control_socket_for, ticket_socket_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +27,7 @@ __all__ = [
     "control_socket_for",
     "denied",
     "find_endpoint",
+    "group_of",
     "known_daemons",
     "user_ledger",
 ]
@@ -53,6 +56,11 @@ class Endpoint:
     control_socket: Path
     ledger: Path | None
     origin: str
+
+    @property
+    def ticket_socket(self) -> Path:
+        """Where this daemon gives tickets."""
+        return ticket_socket_for(self.socket)
 
     @property
     def on_demand(self) -> bool:
@@ -96,13 +104,25 @@ def user_ledger(environ: Mapping[str, str] | None = None) -> Path:
 
 def denied(endpoint: Endpoint, socket: Path) -> AccessDenied:
     """Say who may open a socket that this user may not."""
-    if endpoint.origin == "system":
-        group = SYSTEM_GROUP if socket == endpoint.socket else SYSTEM_CONTROL_GROUP
+    if group := group_of(endpoint, socket):
         return AccessDenied(
             f"{socket} may be opened by group {group} only: ask an administrator for "
             f"`usermod -aG {group} $USER` and log in again, or name another daemon with --socket or --db"
         )
     return AccessDenied(f"{socket} may not be opened by this user (uid {os.geteuid()}): it belongs to somebody else")
+
+
+def group_of(endpoint: Endpoint, socket: Path) -> str:
+    """Name the group that may open a socket of this daemon; empty where no group may."""
+    with suppress(OSError):
+        status = socket.stat()
+        if status.st_mode & stat.S_IWGRP:
+            with suppress(KeyError):
+                return grp.getgrgid(status.st_gid).gr_name
+            return f"{status.st_gid}"
+    if endpoint.origin != "system":
+        return ""
+    return SYSTEM_CONTROL_GROUP if socket == endpoint.control_socket else SYSTEM_GROUP
 
 
 def known_daemons(
@@ -275,6 +295,7 @@ def _too_long(socket: Path) -> bool:
     try:
         check_socket_path(socket)
         check_socket_path(control_socket_for(socket))
+        check_socket_path(ticket_socket_for(socket))
     except ValueError:
         return True
     return False
@@ -283,6 +304,7 @@ def _too_long(socket: Path) -> bool:
 def _checked(endpoint: Endpoint) -> Endpoint:
     try:
         check_socket_path(endpoint.control_socket)
+        check_socket_path(endpoint.ticket_socket)
         check_socket_path(endpoint.socket)
     except ValueError as error:
         raise DaemonError(f"{error}: choose a shorter one") from error

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import secrets
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -42,10 +43,11 @@ _MAX_RECONNECT_S = 0.25
 # The ledger takes no writes (the disk is full), or a queue was full for a moment.
 _MIN_RETRY_S = 0.05
 _MAX_RETRY_S = 2.0
-# With operations unanswered and nothing heard for one interval a sign is asked for, and after three the stream is
-# given up. A reserve may rightly wait for room for longer, a sign may not.
-_SIGN_INTERVAL_S = 5.0
-_SILENT_INTERVALS = 3
+# With operations unanswered and nothing heard for one interval a sign is asked for, and after five the stream is given
+# up, and so is whoever has waited for as long: one that hangs keeps nobody waiting longer than one that is away. A
+# reserve may rightly wait for room for longer, a sign may not: it comes with the next commit, a slow one in a second.
+_SIGN_INTERVAL_S = 1.0
+_SILENT_INTERVALS = 5
 # Outcomes are confirmed in milliseconds; a daemon that restarts gets its chance.
 _LEAVE_TIMEOUT_S = 5.0
 _EXPIRE_INTERVAL_S = 0.1
@@ -70,6 +72,7 @@ class ShimSession:
         self._outbox = Outbox()
         self._link: Link | None = None
         self._down_since_s = 0.0
+        self._silent_since_s = inf
         self._trouble = ""
         self._heard = 0
         self._leaving = False
@@ -229,8 +232,10 @@ class ShimSession:
         return outcome
 
     async def _first_link(self) -> Link:
-        trouble = ""
+        trouble, began_s = "", self._loop.time()
         for attempt in range(_FIRST_ATTEMPTS):
+            if self._loop.time() - began_s >= UNAVAILABLE_AFTER_S:
+                break  # it is not leaving, it hangs
             await anyio.sleep(_MIN_RECONNECT_S * attempt)
             try:
                 return await Link.open(self._endpoint, self._hello())
@@ -298,7 +303,8 @@ class ShimSession:
                 await self._read(link)
                 group.cancel_scope.cancel()
         finally:
-            self._link, self._down_since_s = None, self._loop.time()
+            self._link, self._down_since_s = None, min(self._silent_since_s, self._loop.time())
+            self._silent_since_s = inf
             self._connected.clear()
             with anyio.CancelScope(shield=True):
                 await link.close()
@@ -334,14 +340,15 @@ class ShimSession:
 
     async def _listen_for_signs(self, scope: anyio.CancelScope) -> None:
         """Give up a stream whose daemon is alive to the kernel but answers nothing."""
-        silent, heard = 0, self._heard
+        silent, heard, since_s = 0, self._heard, self._loop.time()
         while True:
             await anyio.sleep(_SIGN_INTERVAL_S)
             if heard != self._heard or not self._outbox.awaited:
-                silent, heard = 0, self._heard
+                silent, heard, since_s = 0, self._heard, self._loop.time()
                 continue
             silent += 1
             if silent == _SILENT_INTERVALS:
+                self._silent_since_s = since_s
                 self._lost(f"nothing heard from it for {_SIGN_INTERVAL_S * _SILENT_INTERVALS:.0f} s")
                 scope.cancel()
             self._outbox.ask_for_a_sign(self._loop.time())

@@ -6,7 +6,16 @@ import json
 from decimal import Decimal
 
 from leash.v1 import types_pb2
-from leashctl.records import encode, entry_record, inspected_record, instant, limits_record, run_record
+from leashctl.records import (
+    encode,
+    encode_line,
+    entry_record,
+    exported_run_record,
+    inspected_record,
+    instant,
+    limits_record,
+    run_record,
+)
 
 PROMISED = [
     *("run", "status", "reason", "calls", "open_calls", "unresolved_calls"),
@@ -83,3 +92,42 @@ def test_limits_are_named_as_their_flags() -> None:
     record = limits_record(limits)
     assert (record["max_cost"], record["deadline_seconds"], record["hold_wait_seconds"]) == (5, 1800, 1.5)
     assert (record["warn_at"], record["on_blind"], record["strict"]) == (0.8, "warn", False)
+
+
+def test_an_entry_says_what_became_of_what_was_held() -> None:
+    entry = types_pb2.Entry(kind="settled", released_nanodollars=10**9, reserved_seq=4, unresolved=True)
+    record = entry_record(entry)
+    assert (record["ended_hold"], record["reserved_seq"], record["was_unresolved"]) == (1, 4, True)
+    assert "amended_cost" not in record
+    entry = types_pb2.Entry(kind="settled", amends=True, amended_nanodollars=0, amends_released=True)
+    record = entry_record(entry)
+    assert (record["amends"], record["amended_cost"], record["amends_released"]) == (True, 0, True)
+
+
+def test_figures_of_a_stop_are_in_a_persons_units() -> None:
+    def figures(unit: types_pb2.Unit.ValueType) -> tuple[object, object]:
+        record = entry_record(types_pb2.Entry(kind="stopped", used=3 * 10**9, limit=2 * 10**9, unit=unit))
+        return record["used"], record["limit"]
+
+    assert figures(types_pb2.UNIT_NANODOLLARS) == (3, 2)
+    assert figures(types_pb2.UNIT_NANOSECONDS) == (3, 2)
+    assert figures(types_pb2.UNIT_TOKENS) == (3 * 10**9, 2 * 10**9)
+
+
+def test_an_exported_run_adds_to_the_promised_fields() -> None:
+    record = exported_run_record(types_pb2.Account(run="a", entries=7, owner_uid=5), owner="me", ledger="/l.db")
+    assert list(record)[: len(PROMISED)] == PROMISED
+    assert (record["last_seq"], record["owner_uid"], record["openers"]) == (7, 5, 0)
+    assert "entries" not in record
+    assert record["declared"]["max_calls"] == 0
+
+
+def test_a_checkpoint_has_the_account_without_what_is_about_the_host() -> None:
+    entry = types_pb2.Entry(kind="checkpoint", account=types_pb2.Account(run="a", calls=9, entries=20))
+    account = entry_record(entry)["account"]
+    assert (account["calls"], account["last_seq"]) == (9, 20)
+    assert not {"run", "pid", "owner", "ledger"} & set(account)
+
+
+def test_a_line_is_one_line() -> None:
+    assert encode_line({"cost": Decimal("0.025"), "text": "a\nb"}) == b'{"cost":0.025,"text":"a\\nb"}\n'

@@ -181,6 +181,7 @@ def test_entry_row_of_each_shape() -> None:
     assert entry_row(settled, at="now") == ["4", "now", "settled", "00010203", "m", "10", "5", "$0.03", "HTTP 500"]
     raised = types_pb2.Entry(seq=5, kind="raised", actor_uid=0)
     assert entry_row(raised, at="now") == ["5", "now", "raised", "-", "-", "-", "-", "-", "by uid 0"]
+    assert entry_row(raised, at="now", actor="root")[-1] == "by root"
 
 
 def test_unresolved_row() -> None:
@@ -204,6 +205,18 @@ def test_silence_line_says_the_likely_reason(seen: dict[str, int], failed: bool,
     line = silence_line(seen, failed=failed)
     assert line.startswith(said)
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("seen", "turned_away", "said"),
+    [
+        ({}, 1, "the request that came to leash did not begin with the path of a base URL"),
+        ({}, 2, "the 2 requests that came to leash did not begin with"),
+        ({"free": 1}, 2, "only requests that cost nothing came to leash"),
+    ],
+)
+def test_silence_line_tells_of_a_program_that_drops_the_path(seen: dict[str, int], turned_away: int, said: str) -> None:
+    assert silence_line(seen, turned_away=turned_away, failed=True).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import grpc.aio
 import pytest
 
 from leash.client.paths import Endpoint, control_socket_for
+from leash.sockets import ticket_socket_for
 from leash.v1 import shim_pb2, types_pb2
 from leash.v1.shim_pb2_grpc import ShimServicer, add_ShimServicer_to_server
 
@@ -83,8 +84,12 @@ class Daemon(ShimServicer):
         self.pushes: asyncio.Queue[shim_pb2.Push] = asyncio.Queue()
         self._waiters: dict[bytes, asyncio.Task[None]] = {}
         self._server: grpc.aio.Server | None = None
+        self._tickets: asyncio.Server | None = None
 
     async def start(self) -> None:
+        ticket_socket = ticket_socket_for(self.socket)
+        ticket_socket.unlink(missing_ok=True)
+        self._tickets = await asyncio.start_unix_server(_give_ticket, ticket_socket)
         self._server = grpc.aio.server(options=[("grpc.max_receive_message_length", 17 * 1024 * 1024)])
         add_ShimServicer_to_server(self, self._server)
         self._server.add_insecure_port(f"unix:{self.socket}")
@@ -92,6 +97,8 @@ class Daemon(ShimServicer):
 
     async def stop(self) -> None:
         """Break every stream, as a death would."""
+        if self._tickets is not None:
+            self._tickets.close()
         if self._server is not None:
             server, self._server = self._server, None
             await server.stop(grace=None)
@@ -197,7 +204,7 @@ class Daemon(ShimServicer):
         for call_id, call in self.truth.calls.items():
             if call.session_id == hello.session_id and call.state == "open" and call_id not in hello.held_calls:
                 call.state = "voided"
-        return shim_pb2.Answer(welcome=shim_pb2.Welcome(daemon_version="0", protocol=1, grace_ns=2_000_000_000))
+        return shim_pb2.Answer(welcome=shim_pb2.Welcome(daemon_version="0", protocol=2, grace_ns=2_000_000_000))
 
     def _reserve(
         self, operation: shim_pb2.Operation, session_id: bytes, outgoing: asyncio.Queue[Any]
@@ -239,6 +246,11 @@ class Daemon(ShimServicer):
         if not repeated:
             call.state = outcome
         return shim_pb2.Answer(closed=shim_pb2.Closed(outcome=call.state, repeated=repeated))
+
+
+async def _give_ticket(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"a ticket")
+    writer.close()
 
 
 @pytest.fixture

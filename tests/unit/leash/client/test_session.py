@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,6 +14,7 @@ import pytest
 import leash.client.session as session_module
 from leash.client.errors import DaemonUnavailable, DaemonUnreachable, SessionFailure
 from leash.client.session import ShimSession
+from leash.sockets import ticket_socket_for
 from leash.v1 import shim_pb2, types_pb2
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ async def test_a_call_is_reserved_settled_and_acknowledged(daemon: Any, endpoint
         await eventually(lambda: daemon.truth.acknowledged == [call.call_id])
         assert (await session.close_run("r")).run == "r"
     [hello] = daemon.truth.hellos
-    assert (len(hello.session_id), hello.client_version, hello.protocol) == (16, "1.2.3", 1)
+    assert (len(hello.session_id), hello.client_version, hello.protocol) == (16, "1.2.3", 2)
     assert daemon.truth.batches[3:] == [["settle"], ["reserve", "acknowledge"], ["close_run"]]
 
 
@@ -340,6 +342,24 @@ async def test_a_daemon_that_hangs_is_given_up_and_tried_anew(
     assert daemon.truth.states() == {"open": 1}
 
 
+async def test_whoever_has_waited_as_long_as_a_daemon_hangs_is_told_as_soon_as_it_is_given_up(
+    daemon: Any, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "UNAVAILABLE_AFTER_S", 1.0)
+    monkeypatch.setattr(session_module, "_SIGN_INTERVAL_S", 0.2)
+    async with opened(endpoint) as session:
+        await session.open_run(shim_pb2.OpenRun(run="r"))
+        daemon.silent = True
+        # Both count from when the silence began, and not from when the stream was given up.
+        for ask in (session.reserve(reserve()), session.open_run(shim_pb2.OpenRun(run="another"))):
+            began_s = time.monotonic()
+            with pytest.raises(DaemonUnavailable):
+                await ask
+            assert time.monotonic() - began_s < 10
+        daemon.silent = False
+        await eventually(lambda: session.connected, timeout_s=20)
+
+
 @pytest.mark.parametrize("code", [shim_pb2.FAILURE_CODE_UNAVAILABLE, shim_pb2.FAILURE_CODE_BUSY])
 async def test_a_daemon_that_cannot_record_refuses_reserves_and_gets_outcomes_again(
     daemon: Any, endpoint: Endpoint, code: int
@@ -498,6 +518,7 @@ async def test_a_socket_path_with_odd_characters(daemon: Any, directory: Path) -
 
     odd = directory / "a b%41?c#d.sock"
     odd.symlink_to(daemon.socket)
+    ticket_socket_for(odd).symlink_to(ticket_socket_for(daemon.socket))
     async with opened(Endpoint(odd, control_socket_for(odd), None, "socket")) as session:
         assert isinstance(await session.reserve(reserve()), shim_pb2.Admitted)
 

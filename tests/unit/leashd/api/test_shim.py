@@ -15,13 +15,15 @@ from leashd.clock import LedgerClock
 from leashd.committer import Committer
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.operations import CloseRun, Hello, OpenRun, Probe, Probed
+from leashd.tenancy import RunNames
+from leashd.tickets import Caller
 
 
 @pytest.fixture
 async def stream(tmp_path: Path) -> AsyncIterator[_Stream]:
     ledger = LmdbLedger(tmp_path / "leash.db")
     context: Any = None  # nothing is read or written here
-    yield _Stream(Committer(ledger, LedgerClock(None)), context, 7)
+    yield _Stream(Committer(ledger, LedgerClock(None)), context, Caller(7), RunNames())
     ledger.close()
 
 
@@ -31,7 +33,7 @@ def asked(stream: _Stream, **message: Any) -> Any:
 
 
 def greeted(stream: _Stream) -> bytes:
-    hello = asked(stream, hello=shim_pb2.Hello(session_id=b"s" * 16, protocol=1))
+    hello = asked(stream, hello=shim_pb2.Hello(session_id=b"s" * 16, protocol=2))
     assert isinstance(hello, Hello)
     return hello.session
 
