@@ -34,6 +34,11 @@ def invoke(environ: dict[str, str], *arguments: str) -> Result:
         (["resolve", "a", "00" * 17, "--release"], "is no call"),
         (["inspect"], "RUN"),
         (["wrap"], "COMMAND"),
+        (["verify", "a b"], "is no name for a run"),
+        (["backup"], "FILE"),
+        (["restore", "nowhere.db"], "does not exist"),
+        (["prune"], "--older-than"),
+        (["prune", "--older-than", "soon"], "is no duration"),
         (["fake-provider", "--listen", "nowhere"], "is no address"),
     ],
 )
@@ -44,7 +49,11 @@ def test_mistake_is_a_usage_error(environ: dict[str, str], arguments: list[str],
 
 
 @pytest.mark.parametrize(
-    "arguments", [["inspect", "a"], ["kill", "a"], ["raise", "a", "--resume"], ["resolve", "a", "0011", "--release"]]
+    "arguments",
+    [
+        *(["inspect", "a"], ["kill", "a"], ["raise", "a", "--resume"], ["resolve", "a", "0011", "--release"]),
+        *(["verify"], ["export"], ["backup", "-"], ["prune", "--older-than", "1d"]),
+    ],
 )
 def test_no_ledger_is_made_for_a_question(environ: dict[str, str], arguments: list[str]) -> None:
     result = invoke(environ, *arguments)

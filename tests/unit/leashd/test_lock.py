@@ -68,3 +68,24 @@ def test_even_a_killed_holder_releases_it(tmp_path: Path) -> None:
         holder.wait()
 
     LedgerLock(tmp_path / "leash.db").acquire()
+
+
+def test_one_that_is_released_leaves_its_file_or_takes_it_away(tmp_path: Path) -> None:
+    for remove in (False, True):
+        lock = LedgerLock(tmp_path / "leash.db")
+        lock.acquire()
+        lock.release(remove=remove)
+        assert (tmp_path / "leash.db.pid").exists() is not remove
+
+
+def test_a_file_that_was_taken_away_while_it_was_waited_for_locks_nothing(tmp_path: Path) -> None:
+    first, second = LedgerLock(tmp_path / "leash.db"), LedgerLock(tmp_path / "leash.db")
+    first.acquire()
+    first.leaving()
+    leave = threading.Timer(0.2, first.release, kwargs={"remove": True})
+    leave.start()
+    second.acquire()
+    leave.join()
+
+    with pytest.raises(LedgerLockedError, match=f"pid {os.getpid()}"):
+        LedgerLock(tmp_path / "leash.db").acquire()
