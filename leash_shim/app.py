@@ -24,6 +24,7 @@ from leash_shim.observer import Exchange, Observer
 from leash_shim.orders import read_order
 from leash_shim.passage import Passage
 from leash_shim.refusal import Answer
+from leash_shim.request_head import fault
 from leash_shim.trouble import where
 from leash_shim.upstream import Upstream, UpstreamRequest
 
@@ -167,6 +168,9 @@ class ShimApp:
 
     async def _dispatch(self, scope: Message, downstream: Downstream, exchange: Exchange) -> Answer | None:
         """Serves one request, or returns the answer to one that goes nowhere."""
+        code, message = fault(scope)
+        if code:
+            return refusal.failed(400, code, message)
         request_headers: Headers = scope["headers"]
         visitor = self._admitted(scope, exchange)
         located = self._locate(scope["method"], visitor.path, request_headers)
@@ -272,10 +276,8 @@ class ShimApp:
 
     async def _pass_through(self, scope: Message, downstream: Downstream, target: Target, exchange: Exchange) -> None:
         request_headers: Headers = scope["headers"]
-        # Where a body is in chunks, what else is said of its length counts for nothing: RFC 9112 section 6.3.
-        in_chunks = headers.first(request_headers, b"transfer-encoding") != ""
         length = headers.first(request_headers, b"content-length")
-        size = int(length) if length.isdecimal() and not in_chunks else None
+        size = int(length) if length.isdecimal() else None
         has_body = await downstream.has_body() if size is None else size > 0
 
         def watch() -> None:

@@ -25,6 +25,7 @@ from hypercorn.typing import ConnectionState
 from hyperframe.frame import GoAwayFrame
 
 from leash_shim.exchanges import HttpExchange
+from leash_shim.request_head import MAX_HEAD_BYTES, framing_fault, malformed
 from leash_shim.trouble import where
 
 if TYPE_CHECKING:
@@ -41,9 +42,6 @@ log = logging.getLogger(__name__)
 
 # Hypercorn announces the end of a connection after so many requests with a header that the provider never sent.
 _MOST_REQUESTS = 1 << 31
-
-# Agents send cookies and tokens; providers accept heads of this size, and one that is larger is refused with 431.
-_MOST_HEAD_BYTES = 1 << 16
 
 # RFC 9113 section 6.5.2 wants no fewer; an agent that needs more at once opens another connection.
 _MOST_STREAMS = 100
@@ -137,7 +135,7 @@ class Manners:
         config.include_date_header = False
         config.include_server_header = False
         config.keep_alive_max_requests = _MOST_REQUESTS
-        config.h11_max_incomplete_size = _MOST_HEAD_BYTES
+        config.h11_max_incomplete_size = MAX_HEAD_BYTES
         config.h2_max_concurrent_streams = _MOST_STREAMS
         self.config = config
 
@@ -287,8 +285,27 @@ class _H11(H11Protocol):
     """HTTP/1.1, which becomes HTTP/2 only for an agent that begins with its preface.
 
     An ``Upgrade: h2c`` is passed over, as RFC 9110 section 7.8 allows and RFC 9113 section 3.1 suggests: proxies that
-    forward it can be made to lose sight of what follows.
+    forward it can be made to lose sight of what follows. A body with two lengths is refused, as RFC 9112 section 6.3
+    allows: a proxy before leash may have gone by the other one, and taken the rest for somebody else's request.
     """
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if status := framing_fault(request.headers, request.http_version):
+            await self._send_error_response(status)
+            await self.send(Closed())
+            return
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int) -> None:
+        """Hypercorn's, with a word of what is wrong."""
+        from leash_shim import refusal  # noqa: PLC0415 (most conversations never need it)
+
+        answer = refusal.failed(status_code, "malformed_request", malformed(status_code))
+        headers = [*answer.headers, (b"connection", b"close")]
+        await self._send_h11_event(h11.Response(headers=headers, status_code=status_code))
+        with suppress(h11.LocalProtocolError):  # to a HEAD there is no body
+            await self._send_h11_event(h11.Data(data=answer.body))
+            await self._send_h11_event(h11.EndOfMessage())
 
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == b"PRI" and event.target == b"*" and event.http_version == b"2.0":
@@ -351,6 +368,10 @@ class _H2(H2Protocol):
         await self._flush()
 
     async def _create_stream(self, request: RequestReceived) -> None:
+        if not all(value.isascii() for name, value in request.headers if name.startswith(b":")):
+            # Hypercorn would fail with the whole connection; RFC 9113 section 8.1.1 has it cost its stream.
+            self.connection.reset_stream(request.stream_id, error_code=ErrorCodes.PROTOCOL_ERROR)
+            return
         await super()._create_stream(request)
         self.stream_buffers[request.stream_id] = _Buffer(self.context.event_class)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -63,18 +64,39 @@ class Door(Protocol):
         ...
 
 
+_NOT_BY_THE_BASE_URL = (
+    "leash serves a wrapped program here, and this path does not begin as the base URLs do that the program was given: "
+    "use the whole of OPENAI_BASE_URL and the like, not only host and port"
+)
+
+
 class OneRun:
-    """The door of a wrapped program: everything is of its one run, which is open as long as the program lives."""
+    """The door of a wrapped program: everything is of its one run, which is open as long as the program lives.
 
-    __slots__ = ("_run",)
+    Its port is open to every user of the host, and to the pages in their browsers. So a path has to begin with
+    ``secret``, which only the program was given; it goes no further. ``turned_away`` counts the requests without it.
+    """
 
-    def __init__(self, run: str) -> None:
+    __slots__ = ("_run", "_secret", "turned_away")
+
+    def __init__(self, run: str, *, secret: str) -> None:
+        """``secret`` is a path segment of unreserved characters."""
+        if not secret:
+            raise ValueError("a wrapped program's door needs a secret")
         self._run = run
+        self._secret = secret.encode("ascii")
+        self.turned_away = 0
 
-    def admit(self, path: str, request_headers: Headers, /) -> Visitor:
-        """Anybody, under the one run."""
+    def admit(self, path: str, request_headers: Headers, /) -> Visitor | Denial:
+        """Whoever has the secret, under the one run."""
         del request_headers
-        return Visitor(path=path, run=self._run)
+        before, _, below = path.partition("/")
+        given, slash, rest = below.partition("/")
+        # In a time that does not tell how much of it was right.
+        if before or not compare_digest(given.encode("latin-1"), self._secret):
+            self.turned_away += 1
+            return Denial(status=404, code="unknown_address", message=_NOT_BY_THE_BASE_URL)
+        return Visitor(path=slash + rest or "/", run=self._run)
 
     async def enter(self, visitor: Visitor, /) -> None:
         """Open already."""

@@ -152,6 +152,8 @@ class Call:
         if self._phase is _Phase.OPEN and self._order.request.sent:
             self._scope.deadline = min(self._scope.deadline, current_time() + DRAIN_SECONDS)
         else:
+            # A task is cancelled a moment later, by when the request could be on its way and be cut there.
+            self._order.request.withhold()
             self._scope.cancel()
 
     def abort(self, reason: types_pb2.Reason.ValueType) -> None:

@@ -81,6 +81,7 @@ def for_agent(headers: Sequence[tuple[bytes, bytes]], *, request_id: bytes, refr
         kept.append((name, value))
     if named:
         kept = [(name, value) for name, value in kept if name.lower() not in named]
+        has_request_id = has_request_id and b"x-request-id" not in named
     if not has_request_id:
         kept.append((b"x-request-id", request_id))
     return kept
@@ -91,6 +92,17 @@ def first(headers: Iterable[tuple[bytes, bytes]], wanted: bytes) -> str:
     for name, value in headers:
         if name == wanted or name.lower() == wanted:
             return value.decode("latin-1").strip()
+    return ""
+
+
+def repeated(headers: Iterable[tuple[bytes, bytes]], wanted: frozenset[bytes]) -> str:
+    """The name of a header of ``wanted``, lower-case names, that stands there twice; empty where there is none."""
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in wanted:
+            if name in seen:
+                return name.decode("ascii")
+            seen.add(name)
     return ""
 
 

@@ -1,8 +1,8 @@
 """Where a request belongs: which path prefix of the shim stands for which provider.
 
 The rule: only the origin of a base URL is replaced. A program that called ``https://host/openai/v1/chat/completions``
-calls ``http://127.0.0.1:PORT/MOUNT/openai/v1/chat/completions``, so whatever it does with the path of its base URL
-(append, strip, join), it ends at the path that it would have reached without leash. The one exception are variables
+calls ``http://127.0.0.1:PORT/SECRET/MOUNT/openai/v1/chat/completions``, so whatever it does with the path of its base
+URL (append, strip, join), it ends at the path that it would have reached without leash. The one exception are variables
 that nobody has set and whose readers expect different paths in them (``Family.bare``). Pure, and cheap to import.
 """
 
@@ -149,7 +149,7 @@ def gateway_upstreams(
 
 
 def child_environment(
-    port: int, environ: Mapping[str, str], *, upstream: str = ""
+    port: int, environ: Mapping[str, str], *, upstream: str = "", secret: str = ""
 ) -> tuple[dict[str, str], dict[str, str]]:
     """What to add to a wrapped program's environment, and the upstreams (mount name to base URL) that this needs.
 
@@ -158,8 +158,10 @@ def child_environment(
     and local servers included, as one host that serves every format: it is the base URL in the sense of
     OPENAI_BASE_URL, without a path the one that ends in ``/v1``. Families whose readers append the version themselves
     get what stands before it. Variables that are only redirected once they are set stay unset all the same, and only
-    OPENAI_BASE_URL is set in any case. MountError names what is no base URL.
+    OPENAI_BASE_URL is set in any case. ``secret`` is a path segment that goes before the mounts, none where it is
+    empty. MountError names what is no base URL.
     """
+    below = f"/{secret}" if secret else ""
     override = _split(upstream, named="--upstream") if upstream else None
     updates: dict[str, str] = {}
     upstreams: dict[str, str] = {}
@@ -179,7 +181,7 @@ def child_environment(
             target = _origin(base) + (base.path.rstrip("/") if bare else "")
             name = _mount_name(family, variable, target, upstreams)
             upstreams[name] = target
-            updates[variable] = _child_url(port, name, base._replace(path="") if bare else base)
+            updates[variable] = _child_url(port, f"{below}/{name}", base._replace(path="") if bare else base)
     updates.update(_relative_base_path(environ))
     updates.update(_past_proxies(environ))
     return updates, upstreams
@@ -288,10 +290,10 @@ def _mount_name(family: Family, variable: str, target: str, upstreams: Mapping[s
     return variable.lower()
 
 
-def _child_url(port: int, name: str, base: SplitResult) -> str:
+def _child_url(port: int, mount: str, base: SplitResult) -> str:
     """The shim's address under which the child finds ``base``. User and query stay, for the child sends them."""
     user, at, _ = base.netloc.rpartition("@")
-    return base._replace(scheme="http", netloc=f"{user}{at}{_LOOPBACK}:{port}", path=f"/{name}{base.path}").geturl()
+    return base._replace(scheme="http", netloc=f"{user}{at}{_LOOPBACK}:{port}", path=f"{mount}{base.path}").geturl()
 
 
 def _past_proxies(environ: Mapping[str, str]) -> dict[str, str]:

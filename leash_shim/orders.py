@@ -12,6 +12,7 @@ from leash_shim import headers
 from leash_shim.families import reports_unasked
 from leash_shim.flow import Order
 from leash_shim.meter import Asked, decoder
+from leash_shim.meter.json_text import is_ambiguous
 from leash_shim.refusal import Reader
 from leash_shim.upstream import UpstreamRequest
 
@@ -53,6 +54,9 @@ async def read_order(  # noqa: PLR0913 (a request, and what it is read for)
         content_type = headers.first(request_headers, b"content-type")
         encoding = headers.joined(request_headers, b"content-encoding")
         plain = _decoded(body, encoding, max_bytes=settings.max_body_bytes)
+        if is_ambiguous(plain):
+            # The provider may read another model and other bounds there: the answer tells which model it was.
+            plain = b""
         facts = wire_format.read_request(Asked(plain, target.path, content_type))
         why = facts.unmeterable
         if why:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from aiohttp.payload import Payload
+from anyio.lowlevel import checkpoint_if_cancelled
 from yarl import URL
 
 if TYPE_CHECKING:
@@ -50,8 +51,9 @@ _MAX_FIELD_BYTES = 1 << 16
 # A large request goes out in slices, so that one agent's upload does not hold the event loop.
 _WRITE_SLICE_BYTES = 1 << 18
 
-# RFC 9110 section 15.2: an answer below is only the announcement of one.
+# RFC 9110 section 15: an answer below is only the announcement of one, and above there is none.
 _FIRST_FINAL_STATUS = 200
+_LAST_STATUS = 599
 
 # The client adds none of these: the provider gets what the agent sent.
 _NO_AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -85,6 +87,7 @@ class _Body(Payload):
         self._size = size
         self._on_written = on_written
         self.started = False
+        self.withheld = False
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Not offered: a body is never shown as text."""
@@ -93,8 +96,8 @@ class _Body(Payload):
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Writes the body, the first time; any other time it refuses, which fails the attempt before it is sent."""
-        if self.started:
-            raise RuntimeError("a request is sent once")
+        if self.started or self.withheld:
+            raise RuntimeError("a request is sent once, and not at all where it was withheld")
         self._consumed = True
         transport = writer.transport
         # On a pooled connection that has closed meanwhile the write fails without a byte.
@@ -160,6 +163,11 @@ class UpstreamRequest:
         """The body as the client library takes it."""
         return self._body
 
+    def withhold(self) -> None:
+        """Has nothing of the request written from here on; what ``sent`` says is then final."""
+        if self._body is not None:
+            self._body.withheld = True
+
     @property
     def sent(self) -> bool:
         """Whether a byte of the request may have reached the provider. A request without a body always says so."""
@@ -179,6 +187,9 @@ class UpstreamAnswer:
 
     async def read(self) -> bytes:
         """What has come, as soon as there is something; empty at the end. UpstreamCut where it ends too early."""
+        # A provider that sends faster than it is read lets the reader never wait, or only for a moment: anyio's
+        # cancellation, which is for those who wait, might not come through for as long as that goes on.
+        await checkpoint_if_cancelled()
         try:
             return await self._content.read(_MOST_READ_BYTES)
         except (aiohttp.ClientError, OSError) as error:
@@ -242,6 +253,9 @@ class Upstream:
         if response.status < _FIRST_FINAL_STATUS:
             response.close()
             raise UpstreamFailure("it switched protocols, which nobody had asked for")
+        if response.status > _LAST_STATUS:
+            response.close()
+            raise UpstreamFailure("its answer is not HTTP")
         return UpstreamAnswer(response)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from leash_shim.app import ShimApp
+    from leash_shim.door import OneRun
     from leashctl.child import Child
     from leashctl.plan import Plan
 
@@ -65,6 +66,7 @@ class GovernedRun:
         self._child = child
         self._session = ShimSession(plan.endpoint, client_version=client_version())
         self._app: ShimApp | None = None
+        self._door: OneRun | None = None
         self._opened = anyio.Event()
         self._shutdown = anyio.Event()
         self._hosting = anyio.CancelScope()
@@ -167,7 +169,8 @@ class GovernedRun:
                     header_timeout_s=plan.header_timeout_s,
                     refusal_status=plan.refusal_status,
                 )
-                async with hosting.ShimApp(settings, door=hosting.OneRun(plan.run)) as self._app:
+                self._door = hosting.OneRun(plan.run, secret=plan.secret)
+                async with hosting.ShimApp(settings, door=self._door) as self._app:
                     await hosting.serve(self._app, plan.listener, shutdown=self._shutdown, cut=self._app.cut)
         finally:
             self._hosted.set()
@@ -221,8 +224,9 @@ class GovernedRun:
         was_ended = code is None or SIGNALLED < code < SIGNALLED + signal.NSIG
         if was_ended or account.status in _STOPPED or _calls(account) > self._calls_before:
             return ""
-        seen = self._app.seen if self._app is not None else {}
-        return silence_line({kind.value: count for kind, count in seen.items()}, failed=code != 0)
+        seen = {kind.value: count for kind, count in self._app.seen.items()} if self._app is not None else {}
+        turned_away = self._door.turned_away if self._door is not None else 0
+        return silence_line(seen, turned_away=turned_away, failed=code != 0)
 
 
 def _calls(account: types_pb2.Account) -> int:

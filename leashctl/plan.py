@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from leash.governance import Governance
@@ -26,15 +26,17 @@ _BACKLOG = 2048
 class Plan:
     """One wrapped run. ``environ`` is the program's, whole; ``limits`` what was given, ``defaults`` what was not.
 
-    ``is_named`` says that the run may exist already, and may refuse what is asked of it.
+    ``is_named`` says that the run may exist already, and may refuse what is asked of it. ``secret`` is the first part
+    of the paths in the program's base URLs, which the shim wants to see again.
     """
 
     command: Sequence[str]
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     run: str
     is_named: bool
     endpoint: Endpoint
     listener: socket.socket
+    secret: str = field(repr=False)
     upstreams: Mapping[str, str]
     limits: Governance
     defaults: Governance

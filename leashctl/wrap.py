@@ -48,6 +48,9 @@ Each flag also reads LEASH_ and its name, such as LEASH_MAX_COST; the flag wins.
 written as 90s, 15m, 1h30m. A zero turns a boundary off.
 """
 
+# In the base URLs of the program, so that nobody else who finds the port can spend its budget. Beyond any guessing.
+_SECRET_BYTES = 16
+
 
 @click.command("wrap", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
 @limit_options
@@ -108,8 +111,11 @@ def _plan(flags: dict[str, Any]) -> Plan:
     limits = Governance.from_flags(flags)
     endpoint = chosen_endpoint()
     listener = listen()
+    secret = os.urandom(_SECRET_BYTES).hex()
     try:
-        updates, upstreams = child_environment(listener.getsockname()[1], os.environ, upstream=flags["upstream"] or "")
+        updates, upstreams = child_environment(
+            listener.getsockname()[1], os.environ, upstream=flags["upstream"] or "", secret=secret
+        )
     except MountError as error:
         raise click.UsageError(str(error)) from error
     header_timeout_s = flags["upstream_header_timeout"] / NANOSECONDS_PER_SECOND
@@ -120,6 +126,7 @@ def _plan(flags: dict[str, Any]) -> Plan:
         is_named=bool(flags["run"]),
         endpoint=endpoint,
         listener=listener,
+        secret=secret,
         upstreams=upstreams,
         limits=limits,
         defaults=DEFAULTS if prices else replace(DEFAULTS, max_cost=0),

@@ -21,7 +21,7 @@ from leash.v1 import shim_pb2, types_pb2
 from leash_shim.door import Denial, Visitor, unavailable
 from leash_shim.gateway.runs import RunCloser, RunRegistry
 from leash_shim.gateway.tokens import Tenant, TokenTable
-from leash_shim.headers import first
+from leash_shim.headers import first, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,9 @@ DEFAULT_RUN = "default"
 # The parts of a path that go before a token and before a run.
 TOKEN_PART = "t"  # noqa: S105 (it goes before one)
 RUN_PART = "run"
+
+# What may be said once, in lower case as the server has it.
+_ONCE = frozenset((b"x-leash-token", b"x-loop-id", b"x-leash-max-cost", b"x-leash-max-calls"))
 
 # A run ends when it has been idle, and then there is room for another.
 _TOO_MANY_RETRY_SECONDS = 5
@@ -92,6 +95,9 @@ class GatewayDoor:
     def admit(self, path: str, request_headers: Headers, /) -> Visitor | Denial:
         """The visitor that a request is, or why it may not come in."""
         token_text, run, path = _taken_off(path)
+        if twice := repeated(request_headers, _ONCE):
+            # A proxy that adds its own without taking the client's away leaves open which of the two is meant.
+            return Denial(status=400, code="bad_header", message=f"{twice} stands there twice")
         run = first(request_headers, b"x-loop-id") or run
         token = None
         if self._tokens is not None:

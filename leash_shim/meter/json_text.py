@@ -109,6 +109,19 @@ def locate_members(text: bytes) -> dict[str, Member] | None:
     return located if len(located) == len(values) else None
 
 
+def is_ambiguous(text: bytes) -> bool:
+    """Whether readers may find different values under one name in an object: a key stands in it twice.
+
+    Some take the first of the two and some the last, and some (Go's, and Google's for snake case) take one key for
+    another that is only spelled otherwise. False for what is no JSON object.
+    """
+    values = _understood(text)[1]
+    if values is None:
+        return False
+    spellings = {key.replace("_", "").casefold() for key in values}
+    return len(spellings) < len(values) or locate_members(text) is None
+
+
 def canonical(value: object) -> str:
     """A value as JSON with sorted keys and no white space; empty where it is nested too deep to be written."""
     try:

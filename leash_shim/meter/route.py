@@ -66,9 +66,10 @@ _DEFAULT_PROVIDER = "openai"
 # Anything but visible ASCII; a query or fragment, which some clients cut off; a backslash, which some servers turn.
 _BAD_CHARACTER = re.compile(r"[^\x21-\x7e]|[?#\\]")
 # An escape that is none, or that stands, however often it is escaped, for a slash, dot, backslash or control character;
-# or for a character that nobody needs to escape (RFC 3986 section 2.3), with which a word could hide from the formats.
+# for a sign at which some servers cut a path off once they have decoded it (?, #, ;); or for a character that nobody
+# needs to escape (RFC 3986 section 2.3), with which a word could hide from the formats.
 _BAD_ESCAPE = re.compile(
-    r"%(?![0-9A-Fa-f]{2})|%(?:25)*(?:2[DEFdef]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
+    r"%(?![0-9A-Fa-f]{2})|%(?:25)*(?:2[3DEFdef]|3[0-9BbFf]|4[1-9A-Fa-f]|5[0-9AaCcFf]|6[1-9A-Fa-f]|7[0-9AaEeFf]|[01][0-9A-Fa-f])"
 )
 # Empty and dot segments, with or without parameters, which some servers cut off first.
 _BAD_SEGMENT = re.compile(r"/(?:\.{0,2};[^/]*|\.{1,2})(?:/|\Z)|//")

@@ -31,8 +31,8 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 # Asks the same five times, or until it is refused. What is mounted nowhere goes to the provider by its path.
 PROGRAM = """\
-import os, sys, urllib.error, urllib.parse, urllib.request
-url = urllib.parse.urljoin(os.environ["OPENAI_BASE_URL"], sys.argv[1])
+import os, sys, urllib.error, urllib.request
+url = os.environ["OPENAI_BASE_URL"].rsplit("/openai", 1)[0] + sys.argv[1]
 for _ in range(5):
     request = urllib.request.Request(url, sys.argv[2].encode(), {"Content-Type": "application/json"})
     try:

@@ -20,7 +20,7 @@ import pytest
 from leash.client.errors import SessionFailure
 from leash.v1 import shim_pb2, types_pb2
 from leash_shim.app import ShimApp
-from leash_shim.door import OneRun
+from leash_shim.door import Visitor
 from leash_shim.gateway.door import GatewayDoor
 from leash_shim.server import serve
 from leash_shim.settings import ShimSettings
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from leash_shim.door import Door
     from leash_shim.gateway.config import GatewayConfig
+    from leash_shim.headers import Headers
     from leash_shim.observer import Observer
     from leash_shim.server import ServerOptions
 
@@ -305,6 +306,22 @@ class Shim:
             return Answered.parse(await connection.read_all(), raw.split(b" ", 1)[0].decode())
 
 
+class _Open:
+    """A door for anybody, under one run."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def admit(self, path: str, request_headers: Headers, /) -> Visitor:
+        return Visitor(path=path, run=self._run)
+
+    async def enter(self, visitor: Visitor, /) -> None:
+        pass
+
+    def leave(self, visitor: Visitor, /) -> None:
+        pass
+
+
 @pytest.fixture
 def start(anyio_backend: tuple[str, dict[str, bool]]) -> Callable[..., Any]:
     """Starts a shim with settings of the test's own: ``async with start(inject=False) as shim``."""
@@ -321,7 +338,7 @@ def start(anyio_backend: tuple[str, dict[str, bool]]) -> Callable[..., Any]:
     ) -> AsyncIterator[Shim]:
         async with AsyncExitStack() as stack:
             session = RecordingSession()
-            door: Door = OneRun("a3f9")
+            door: Door = _Open("a3f9")
             if gateway is not None:
                 door = await stack.enter_async_context(GatewayDoor(gateway, session))
             provider = await stack.enter_async_context(Provider().listening())

@@ -281,20 +281,20 @@ async def test_a_head_that_is_too_large_is_refused_by_the_server(start: Callable
         assert got.status == 431
 
 
-async def test_a_length_beside_chunks_counts_for_nothing(start: Callable[..., Any]) -> None:
-    raw = b"POST /openai/v1/files HTTP/1.1\r\nHost: shim\r\nContent-Length: 500\r\nTransfer-Encoding: chunked\r\n\r\n"
-    raw += b"3\r\nabc\r\n0\r\n\r\n"
+@pytest.mark.parametrize("framing", [b"1.1\r\nContent-Length: 500", b"1.1\r\nContent-Length: 3", b"1.0"])
+async def test_a_body_in_chunks_that_may_be_read_in_another_way_is_refused(
+    start: Callable[..., Any], framing: bytes
+) -> None:
+    raw = (
+        b"POST /openai/v1/files HTTP/%s\r\nHost: shim\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        % framing
+    )
     async with start() as shim:
         shim.provider.answers(OK)
-        async with shim.connection() as connection:
-            await connection.send(raw)
-            await connection.read_until(b"{}")
-        [asked] = shim.provider.asked
-        assert (asked.body, asked.header("content-length"), asked.header("transfer-encoding")) == (
-            b"abc",
-            None,
-            "chunked",
-        )
+        answered = await shim.ask(raw + b"GET /openai/v1/models HTTP/1.1\r\nHost: shim\r\n\r\n")
+        assert answered.status == 400
+        assert json.loads(answered.body)["error"]["code"] == "malformed_request"
+        assert shim.provider.asked == []
 
 
 @pytest.mark.parametrize("sent", [b"", b"abc", b"abcdefgh"], ids=["nothing", "less", "more"])

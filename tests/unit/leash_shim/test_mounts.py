@@ -333,6 +333,18 @@ def test_an_address_that_the_upstream_takes_the_place_of_may_be_malformed() -> N
     assert updates["OPENAI_BASE_URL"] == f"{SHIM}/openai/v1"
 
 
+def test_every_base_url_begins_with_the_secret_and_ends_where_it_did_without() -> None:
+    environ = {"AZURE_OPENAI_ENDPOINT": "https://mine/", "OLLAMA_HOST": "gpu:1/below", "OPENAI_BASE_URL": "http://a/v1"}
+    for upstream in ("", "http://127.0.0.1:9099"):
+        plain, plain_upstreams = child_environment(1, environ, upstream=upstream)
+        updates, upstreams = child_environment(1, environ, upstream=upstream, secret="5ec2e7")
+        assert upstreams == plain_upstreams
+        assert updates == {
+            variable: value.replace(f"{SHIM}/", f"{SHIM}/5ec2e7/", 1) for variable, value in plain.items()
+        }
+        assert all(f"{SHIM}/5ec2e7/" in value for value in updates.values())
+
+
 def test_a_child_behind_a_proxy_still_reaches_the_shim_directly() -> None:
     updates, _ = child_environment(1, {"HTTP_PROXY": "http://proxy:3128", "no_proxy": "example.com, .internal"})
     assert updates["no_proxy"] == "example.com,.internal,127.0.0.1"

@@ -146,3 +146,38 @@ def test_megabytes_of_nonsense_take_little_time(unit: bytes) -> None:
 def test_bytes_that_are_no_text_cost_themselves(text: bytes, value: object) -> None:
     assert json_text.parse(text) == value
     assert json_text.parse(bytearray(text)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"model":"dear","model":"cheap"}',
+        b'{"model":"dear","messages":[],"m\\u006fdel":"cheap"}',
+        b'{"model":"dear","Model":"cheap"}',
+        b'{"max_tokens":5,"maxTokens":5000}',
+        b'{"generation_config":{},"generationConfig":{}}',
+        b'{"a":"\\ud83d","model":1,"model":2}',
+    ],
+)
+def test_an_object_with_one_name_twice_is_ambiguous(text: bytes) -> None:
+    assert json_text.is_ambiguous(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            b"",
+            b"{}",
+            b"[]",
+            b"{",
+            b"null",
+            b'"model"',
+            b'{"model":"a","models":["b"]}',
+            b' {"a" : {"a" : 1} , "b":[{"a":1}]} ',
+        ),
+        *(b'{"max_tokens":1,"max_completion_tokens":2,"n":1}', b"--boundary\r\n", b"\xff\xfe{", b'{"a":"\\ud83d"}'),
+    ],
+)
+def test_any_other_text_is_not(text: bytes) -> None:
+    assert not json_text.is_ambiguous(text)
