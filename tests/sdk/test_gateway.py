@@ -32,6 +32,7 @@ def place() -> Iterator[Workspace]:
         workspace.close()
 
 
+@pytest.mark.timeout(300)  # it installs and imports three SDKs, one process each
 def test_two_tenants_with_one_run_name_have_separate_budgets(place: Workspace) -> None:
     provider = place.fake_provider()
     prices, tokens = place.write("prices.json", PRICES), place.write("tokens", TOKENS)
