@@ -14,6 +14,8 @@ from leash.v1 import types_pb2
 from tests.e2e.faults.site import Site
 from tests.harness import wait_until
 
+pytestmark = pytest.mark.long
+
 HOUR_S = 3_600
 # Puts the daemon's wall clock off by what a file says, from one reading to the next.
 STEPPING = """\

@@ -15,6 +15,8 @@ from tests.e2e.faults.crowd import ask_all, reserves, send_all, settles, take_an
 from tests.e2e.faults.site import Site
 from tests.harness import wait_until
 
+pytestmark = pytest.mark.long
+
 SESSIONS, CALLS = 4, 2_500
 QUEUE = 65_536
 LONG_S = 10.0  # a call waits for its commit; nothing that works takes a tenth of it

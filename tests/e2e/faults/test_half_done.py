@@ -17,6 +17,8 @@ import pytest
 from tests.e2e.faults.site import Site
 from tests.harness import PYTHON, REPOSITORY, WAIT_S, wait_until
 
+pytestmark = pytest.mark.long
+
 CHOICE = {"index": 0, "delta": {"content": "on "}}
 EVENT = b"data: " + json.dumps({"model": "demo-model", "choices": [CHOICE]}).encode() + b"\n\n"
 # What some providers keep a connection alive with; there may be any amount of it.

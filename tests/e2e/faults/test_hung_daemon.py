@@ -10,6 +10,8 @@ from tests.e2e.faults.causes import hung
 from tests.e2e.faults.site import Site
 from tests.harness import PYTHON, wait_until
 
+pytestmark = pytest.mark.long
+
 # It is 5 s and up to 2 s more until silence is noticed. A machine that does other things as well gets as much again.
 BOUND_S = 15.0
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.faults.causes import failing
 from tests.e2e.faults.site import Site
 from tests.harness import wait_until
+
+pytestmark = pytest.mark.long
 
 META_BYTES = 8192  # LMDB's two meta pages are the first of the file
 _INJECTED = re.compile(r"pwrite64\(\d+, .*, \d+, (\d+)\) = -1 E\w+ .*\(INJECTED\)")

@@ -14,11 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.faults.causes import hung
 from tests.e2e.faults.site import Site
 from tests.e2e.power import power_loss
 from tests.e2e.power.answers import Admitted
 from tests.harness import wait_until
+
+pytestmark = pytest.mark.long
 
 SHIMS = 3
 STOPPED_COPIES, BACKUPS = 25, 6

@@ -18,6 +18,8 @@ from tests.e2e.power.test_write_order import NO_SYNC_OF_THE_LAST_WRITE
 from tests.e2e.power.trace import read_trace
 from tests.harness import Workspace
 
+pytestmark = pytest.mark.long
+
 SHIMS, CALLS = 4, 15
 IMAGES = 300
 

@@ -12,9 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from tests.e2e.rules.agents import Agents, call, until_under_way
 from tests.e2e.rules.counting import CountingProvider, counting_provider
 from tests.harness import PYTHON, Gateway, Workspace, wait_until
+
+pytestmark = pytest.mark.long
 
 RUN = "r"
 Start = Callable[..., Gateway]

@@ -18,6 +18,8 @@ from tests.e2e.rules.agents import Agents, call
 from tests.e2e.rules.counting import CountingProvider, body_of, usage_of
 from tests.harness import MODEL, PYTHON, WAIT_S, Gateway, Workspace, wait_until
 
+pytestmark = pytest.mark.long
+
 RUN = "r"
 Start = Callable[..., Gateway]
 

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.threats.doors import BODY, CHUNKS, IN_CHUNKS, LENGTH, Door, wrapped
 from tests.harness import wait_until
 
+pytestmark = pytest.mark.long
+
 # A failing seed is in the test's name.
 SEEDS = range(6)
 ROUNDS = 60
