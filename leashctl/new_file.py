@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
+from leash.durable import sync
 from leashctl.failure import Failure
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def written(path: str, *, replace: bool) -> Iterator[Target]:
                 yield device
             return
         check_free(path, replace=replace)
-        with _renamed(target) as file:
+        with replaced(target) as file:
             yield file
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
@@ -89,7 +90,8 @@ def check_free(path: str, *, replace: bool) -> None:
 
 
 @contextmanager
-def _renamed(target: Path) -> Iterator[IO[bytes]]:
+def replaced(target: Path) -> Iterator[IO[bytes]]:
+    """Gives a file that takes the target's name, and the place of what has it, once it is whole. Raises OSError."""
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -102,11 +104,7 @@ def _renamed(target: Path) -> Iterator[IO[bytes]]:
         with suppress(OSError):
             temporary.unlink()
         raise
-    directory = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(target.parent)
 
 
 def _is_special(target: Path) -> bool:

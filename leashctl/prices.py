@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from leashctl.failure import Failure
+from leashctl.new_file import replaced
 from leashctl.price_check import check
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def import_(*, file: Path) -> None:
     place = user_file(os.environ)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _replace(place, price_file.text)
+        with replaced(place) as new:
+            new.write(price_file.text)
     except OSError as error:
         raise Failure(f"{place} cannot be written: {error.strerror}") from error
     click.echo(headline(str(place), price_file.table))
@@ -60,17 +61,3 @@ def _read(file: Path) -> PriceFile:
         return PriceFile.read(file)
     except PriceFileError as error:
         raise click.UsageError(str(error)) from error
-
-
-def _replace(place: Path, text: bytes) -> None:
-    """Puts a whole file in its place: whoever reads meanwhile has the old one or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leash.progress import progress
-from leash.verdict import Contradiction, Verdict, progress_line
+from leash.verdict import Difference, Verdict, progress_line
 from leashctl.failure import EXIT_FAILED, Failure
 from leashctl.options import RUN, chosen_endpoint, endpoint_options
 
@@ -53,7 +53,7 @@ def verify(*, run: str | None, as_json: bool) -> None:
         click.echo(encode(verdict.record()))
     else:
         click.echo("\n".join(verdict.lines()))
-    if verdict.contradiction is not None:
+    if verdict.difference is not None:
         sys.exit(EXIT_FAILED)
 
 
@@ -64,9 +64,9 @@ async def _verdict(client: KeepingClient, run: str, ledger: str, show: Callable[
     if last is None or not last.done:
         raise Failure("leashd ended while it verified the ledger: try again")
     found = last.difference
-    contradiction = None
+    difference = None
     if last.HasField("difference"):
-        contradiction = Contradiction(
+        difference = Difference(
             what=found.what, run=found.run, seq=found.seq, stored=found.stored, refolded=found.refolded
         )
-    return Verdict(ledger=ledger, runs=last.runs, entries=last.entries, contradiction=contradiction)
+    return Verdict(ledger=ledger, runs=last.runs, entries=last.entries, difference=difference)

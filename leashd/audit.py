@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
+from leash.verdict import Difference
 from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHistory
 from leashd.core.closing import closed_record
 from leashd.core.events import Checkpoint, Opened, Reserved, Resolved, Settled, Voided
@@ -20,17 +21,6 @@ from leashd.ledger.segments import EMPTY_HEAD, chained
 from leashd.ledger.snapshot import RawEntry, Snapshot
 
 PROGRESS_ENTRIES = 8_192  # between two reports: some tenths of a second
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where the ledger contradicts itself. ``run`` and ``seq`` are empty and 0 where it is about none."""
-
-    what: str
-    run: str = ""
-    seq: int = 0
-    stored: str = ""
-    refolded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from leash.verdict import Contradiction, Verdict
-from leashd.audit import Difference, Progress, audit
+from leash.verdict import Difference, Verdict
+from leashd.audit import Progress, audit
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.ledger.protocol import LedgerDamagedError, LedgerError, LedgerOutdatedError
 
@@ -99,8 +98,7 @@ def died(last: State, returncode: int, said: bytes) -> State:
 
 def verdict(state: State, ledger: Path) -> Verdict:
     """What the process came to, for people and scripts. The state is one that is done, and without trouble."""
-    contradiction = None if state.difference is None else Contradiction(**asdict(state.difference))
-    return Verdict(ledger=str(ledger), runs=state.runs, entries=state.entries, contradiction=contradiction)
+    return Verdict(ledger=str(ledger), runs=state.runs, entries=state.entries, difference=state.difference)
 
 
 def look(ledger: Path, way: Way, run: str, write: Callable[[bytes], Any]) -> None:

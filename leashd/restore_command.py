@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from leash.durable import sync
+
 if TYPE_CHECKING:
     from leashd.audit_process import State
 
@@ -101,7 +103,7 @@ def _verified(copy: Path, backup: Path, show: Callable[[str], None]) -> State:
 
 def _put_in_place(copy: Path, ledger: Path) -> Path | None:
     """Gives the copy the ledger's name, and the ledger that was there another one, which is returned."""
-    _sync(copy)  # a migration may have written it once more
+    sync(copy)  # a migration may have written it once more
     kept = None
     if ledger.exists():
         kept = _free_name(ledger.with_name(f"{ledger.name}.before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S}"))
@@ -110,19 +112,10 @@ def _put_in_place(copy: Path, ledger: Path) -> Path | None:
             kept.hardlink_to(ledger)
         except OSError:  # a file system without links
             shutil.copy2(ledger, kept)
-            _sync(kept)
+            sync(kept)
     copy.replace(ledger)
-    _sync(ledger.parent)
+    sync(ledger.parent)
     return kept
-
-
-def _sync(path: Path) -> None:
-    """Has what was written to a file, or the names in a directory, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _free_name(path: Path) -> Path:

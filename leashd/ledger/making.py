@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
+from leash.durable import sync
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.ledger.protocol import LedgerUnavailableError
 
@@ -32,10 +32,6 @@ def make_ledger(path: Path) -> None:
         made.unlink(missing_ok=True)  # left by one that was killed while it made it
         LmdbLedger(made, alone=True).close()
         made.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(path.parent)
     except OSError as error:
         raise LedgerUnavailableError(f"the ledger {path} cannot be made: {error.strerror or error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contradiction:
+@dataclass(frozen=True, slots=True)
+class Difference:
     """The first place where the ledger contradicts itself; ``run`` and ``seq`` are empty where it is about none."""
 
     what: str
@@ -23,11 +23,11 @@ class Verdict:
     ledger: str
     runs: int
     entries: int
-    contradiction: Contradiction | None = None
+    difference: Difference | None = None
 
     def lines(self) -> list[str]:
         """The verdict for people."""
-        found = self.contradiction
+        found = self.difference
         if found is None:
             return [f"{counted(self.runs, 'run')}, {counted(self.entries, 'entry')}: the ledger is whole"]
         where = f"run {found.run}" if found.run else "the ledger"
@@ -40,7 +40,7 @@ class Verdict:
 
     def record(self) -> dict[str, object]:
         """The verdict for scripts: fields are only ever added."""
-        found = self.contradiction
+        found = self.difference
         return {
             "ledger": self.ledger,
             "whole": found is None,

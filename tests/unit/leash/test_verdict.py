@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leash.verdict import Contradiction, Verdict, progress_line
+from leash.verdict import Difference, Verdict, progress_line
 
 
 @pytest.mark.parametrize(
@@ -28,27 +28,27 @@ def test_a_whole_ledger(runs: int, entries: int, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("contradiction", "lines"),
+    ("difference", "lines"),
     [
-        (Contradiction(what="it is gone"), ["the ledger: it is gone"]),
-        (Contradiction(what="it is gone", run="r"), ["run r: it is gone"]),
+        (Difference(what="it is gone"), ["the ledger: it is gone"]),
+        (Difference(what="it is gone", run="r"), ["run r: it is gone"]),
         (
-            Contradiction(what="it differs", run="r", seq=3, stored="1", refolded="2"),
+            Difference(what="it differs", run="r", seq=3, stored="1", refolded="2"),
             ["run r, entry 3: it differs", "  stored:   1", "  refolded: 2"],
         ),
     ],
 )
-def test_a_difference_is_named(contradiction: Contradiction, lines: list[str]) -> None:
-    verdict = Verdict(ledger="/l.db", runs=0, entries=2, contradiction=contradiction)
+def test_a_difference_is_named(difference: Difference, lines: list[str]) -> None:
+    verdict = Verdict(ledger="/l.db", runs=0, entries=2, difference=difference)
     assert verdict.lines() == lines
     record = verdict.record()
     assert record["whole"] is False
     assert record["difference"] == {
-        "run": contradiction.run or None,
-        "seq": contradiction.seq or None,
-        "what": contradiction.what,
-        "stored": contradiction.stored or None,
-        "refolded": contradiction.refolded or None,
+        "run": difference.run or None,
+        "seq": difference.seq or None,
+        "what": difference.what,
+        "stored": difference.stored or None,
+        "refolded": difference.refolded or None,
     }
 
 

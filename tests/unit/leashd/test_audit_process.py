@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from leash.verdict import Difference
 from leashd import audit_process
-from leashd.audit import Difference
 from leashd.audit_process import State, Way, died, states
 from tests.unit.leashd.desk import Desk, Shim
 
