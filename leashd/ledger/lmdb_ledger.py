@@ -98,6 +98,8 @@ class LmdbLedger:
         self._check_extent(attempts=EXTENT_ATTEMPTS if read_only else 1)
         with self._env.begin(write=not read_only) as txn:
             stored = self._schema(txn)
+            if stored is None and self._env.info()["last_pgno"] > 1:  # pages beside the two that every file has
+                raise LedgerDamagedError("it has pages, and nothing that says what they are")
             if stored is None and read_only:
                 raise LedgerError(f"{self.path} is no ledger: it is empty")
             if stored not in (None, SCHEMA_VERSION) and read_only:
