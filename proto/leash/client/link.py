@@ -9,6 +9,7 @@ from leash.client.channel import MAX_PRICES_BYTES, grpc, open_channel
 from leash.client.errors import DaemonUnreachable, SessionFailure
 from leash.client.launch import ensure_daemon
 from leash.client.ticket import Ticket, fetch_ticket
+from leash.protocol import NEWEST_PROTOCOL, OLDEST_PROTOCOL, shown
 from leash.v1 import shim_pb2
 from leash.v1.shim_pb2_grpc import ShimStub
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from leash.client.paths import Endpoint
     from leash.v1.shim_pb2_grpc import ShimAsyncStub
 
-PROTOCOL = 2
 # A daemon that has just started answers within half a second; one that is stopped or swaps is as good as none.
 _HELLO_TIMEOUT_S = 5.0
 # 16 MiB of JSON take a second to parse on a slow machine.
@@ -25,6 +25,10 @@ _PUT_PRICES_TIMEOUT_S = 20.0
 
 class LinkLost(Exception):  # noqa: N818 (an event in a stream's life, not a fault)
     """The stream is gone; its text says why."""
+
+
+class LedgerDamaged(LinkLost):
+    """The daemon has ended on a damaged ledger: whoever waits for it waits for a person."""
 
 
 class Link:
@@ -76,11 +80,11 @@ class Link:
         answer = next((answer for answer in response.answers if answer.op_id == hello.op_id), shim_pb2.Answer())
         if not answer.HasField("welcome"):
             raise SessionFailure(answer.failure.code, answer.failure.message or "leashd did not answer the hello")
-        if answer.welcome.protocol != PROTOCOL:
+        if not OLDEST_PROTOCOL <= answer.welcome.protocol <= NEWEST_PROTOCOL:
             raise SessionFailure(
                 shim_pb2.FAILURE_CODE_INVALID,
-                f"leashd {answer.welcome.daemon_version} speaks protocol {answer.welcome.protocol}, this client "
-                f"{PROTOCOL}: upgrade the older of the two, and restart the daemon",
+                f"leashd {answer.welcome.daemon_version} speaks protocol {answer.welcome.protocol}, and this leash "
+                f"{shown(OLDEST_PROTOCOL, NEWEST_PROTOCOL)}: upgrade the older of the two, and restart leashd",
             )
         self.welcome = answer.welcome
         # Pushes may have come along with the welcome.
@@ -91,7 +95,7 @@ class Link:
         try:
             await self._stream.write(request)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise LinkLost(_why(error)) from error
+            raise _lost(error) from error
 
     async def read(self) -> shim_pb2.SessionResponse | None:
         """Receive one batch, or None at the stream's clean end."""
@@ -104,7 +108,7 @@ class Link:
                 return response
             code = await self._stream.code()
         except grpc.aio.AioRpcError as error:
-            raise LinkLost(_why(error)) from error
+            raise _lost(error) from error
         if code is not grpc.StatusCode.OK:
             raise LinkLost(f"leashd ended the stream: {await self._stream.details() or code.name}")
         return None
@@ -114,15 +118,16 @@ class Link:
         try:
             await self._stream.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise LinkLost(_why(error)) from error
+            raise _lost(error) from error
 
     async def put_prices(self, text: bytes) -> bytes:
         """Store a price table; returns its SHA-256. Raises :class:`SessionFailure` for a text that is none."""
         request = shim_pb2.PutPricesRequest(text=text)
         ticket = await _ticket(self._endpoint)
-        call = self._stub.PutPrices(request, timeout=_PUT_PRICES_TIMEOUT_S, metadata=ticket)
         try:
-            response = await call
+            response = await self._stub.PutPrices(request, timeout=_PUT_PRICES_TIMEOUT_S, metadata=ticket)
+        except grpc.aio.UsageError as error:
+            raise LinkLost("the link was closed") from error  # while the ticket was fetched
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 raise SessionFailure(shim_pb2.FAILURE_CODE_INVALID, error.details() or "no price table") from error
@@ -156,6 +161,11 @@ def check_prices(text: bytes) -> None:
         raise SessionFailure(
             shim_pb2.FAILURE_CODE_INVALID, f"the price table has {len(text)} bytes, more than {MAX_PRICES_BYTES}"
         )
+
+
+def _lost(error: BaseException) -> LinkLost:
+    damaged = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.DATA_LOSS
+    return LedgerDamaged(_why(error)) if damaged else LinkLost(_why(error))
 
 
 def _why(error: BaseException) -> str:

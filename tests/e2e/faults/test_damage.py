@@ -109,6 +109,7 @@ def test_records_that_are_damaged_stop_the_daemon_at_the_first_one_that_it_needs
 
     refused = site.call(run="run-7")
     assert (refused.status, refused.code) == (503, "leash_unavailable")
+    assert f"the ledger {site.ledger} is damaged" in refused.text
     assert site.exit_code() == 1
     _check_farewell(site)
     assert site.served == 0
@@ -145,4 +146,18 @@ def test_a_wrapped_program_is_ended_where_its_ledger_is_damaged(site: Site, pris
     assert wrapped.returncode == 1
     assert f"the ledger {site.ledger} is damaged" in wrapped.stderr
     assert "leashd verify" in wrapped.stderr
+    assert "Traceback" not in wrapped.stderr
+
+
+def test_a_wrapped_program_is_not_started_where_its_run_is_damaged(site: Site, pristine: bytes) -> None:
+    """The daemon starts, and meets the damage when the run is opened: the command says why, and not that it hangs."""
+    site.ledger.write_bytes(_garbled(pristine))
+
+    wrapped = site.workspace.leashctl(
+        *("wrap", "--db", str(site.ledger), "--run", "run-7", "--max-calls", "5", "--", PYTHON, "-c", "print('ran')")
+    )
+
+    assert (wrapped.returncode, wrapped.stdout) == (1, "")
+    assert f"the ledger {site.ledger} is damaged" in wrapped.stderr
+    assert "has not answered" not in wrapped.stderr
     assert "Traceback" not in wrapped.stderr
