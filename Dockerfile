@@ -29,6 +29,9 @@ COPY proto proto
 COPY leashd leashd
 COPY leashctl leashctl
 COPY leash_shim leash_shim
+COPY systemd systemd
+COPY man man
+COPY completions completions
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=secret,id=ca.crt,target=/etc/ssl/certs/ca-certificates.crt \
     /tools/bin/pip --python /opt/leash/bin/python install --no-cache-dir --no-deps .

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leash.names import new_run_name
+from leash.programs import command, typed
 from leashctl.failure import EXIT_STOPPED, Failure
 from leashctl.options import chosen_endpoint, endpoint_options, named_daemon
 from leashctl.plan import listen
@@ -29,23 +28,6 @@ _PRICES = {"demo-model": {"input": 10, "output": 30}}
 _BUDGET = "0.10"
 _CALLS_WITHIN_BUDGET = 4
 
-# The program under the budget. It knows nothing of leash: it asks whatever OPENAI_BASE_URL says.
-_PROGRAM = """\
-import json, os, urllib.error, urllib.request
-
-url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
-body = {"model": "demo-model", "messages": [{"role": "user", "content": "Go on."}]}
-for number in range(1, 11):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request) as answer:
-            usage = json.load(answer)["usage"]
-            told = f"{usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
-            print(f"call {number}: {answer.status} {told}", flush=True)
-    except urllib.error.HTTPError as refusal:
-        print(f"call {number}: {refusal.code} {json.load(refusal)['error']['message']}", flush=True)
-"""
-
 _TOLD = """
 That was a loop of ten calls at 2.5 cents each, under a budget of 10 cents. The account is durable: no restart resets
 it. What to type next:
@@ -54,6 +36,9 @@ it. What to type next:
 _EXAMPLES = """\b
 Examples:
   leashctl demo
+
+\b
+Exit code: 0 when it went as told; 1 when leash failed; 2 for a mistake in the command line.
 """
 
 
@@ -69,11 +54,10 @@ def demo() -> None:
     with tempfile.TemporaryDirectory(prefix="leash-demo-") as name:
         directory = Path(name)
         (directory / "prices.json").write_text(json.dumps(_PRICES), encoding="utf-8")
-        (directory / "ten_calls.py").write_text(_PROGRAM, encoding="utf-8")
         listener = listen()
-        command = _wrap_command(run, directory, listener.getsockname()[1])
+        wrapped = _wrap_command(run, directory, listener.getsockname()[1])
         click.echo(f"$ leash --max-cost {_BUDGET} --prices prices.json -- python ten_calls.py")
-        code = _run_beside_provider(command, _environment(os.environ), listener)
+        code = _run_beside_provider(wrapped, _environment(os.environ), listener)
     if code != EXIT_STOPPED:
         raise Failure(f"the demo did not go as it should: wrap ended with {code}")
     from leashctl.asking import ask  # noqa: PLC0415
@@ -90,7 +74,7 @@ def demo() -> None:
 
 def _next_steps(run: str) -> list[str]:
     """What to type next, with what it is for."""
-    program = "leash" if shutil.which("leash") else str(Path(sys.executable).with_name("leash"))
+    program = typed("leash")
     leash = " ".join((program, *_daemon_flags()))
     steps = {
         f"{leash} ps": "every run on this host",
@@ -109,13 +93,13 @@ def _daemon_flags() -> list[str]:
 
 
 def _wrap_command(run: str, directory: Path, port: int) -> list[str]:
-    """The command line of the wrapped program, with this interpreter, which is certain to be there."""
-    return [
-        *(sys.executable, "-m", "leashctl", "wrap", *_daemon_flags()),
+    """The command line of the wrapped program, which is a module of leash, so that it is certain to be there."""
+    return command(
+        *("leashctl", "wrap", *_daemon_flags()),
         *("--run", run, "--max-cost", _BUDGET, "--prices", str(directory / "prices.json")),
         *("--upstream", f"http://127.0.0.1:{port}/v1", "--"),
-        *(sys.executable, str(directory / "ten_calls.py")),
-    ]
+        *command("leashctl.ten_calls"),
+    )
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -124,8 +108,8 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not name.startswith("LEASH_") or name in daemon}
 
 
-def _run_beside_provider(command: list[str], environ: dict[str, str], listener: socket.socket) -> int:
-    """Runs a command with this process's standard streams while the fake provider serves; returns its exit code."""
+def _run_beside_provider(wrapped: list[str], environ: dict[str, str], listener: socket.socket) -> int:
+    """Runs the wrapped program with the streams of this one while the fake provider serves; returns its exit code."""
     import anyio  # noqa: PLC0415
 
     from leashctl.fake_provider import FakeProviderSettings, serve_fake_provider  # noqa: PLC0415
@@ -138,7 +122,7 @@ def _run_beside_provider(command: list[str], environ: dict[str, str], listener: 
                 await serve_fake_provider(FakeProviderSettings(), listener, shutdown=shutdown)
 
             group.start_soon(serve)
-            async with await anyio.open_process(command, stdin=None, stdout=None, stderr=None, env=environ) as process:
+            async with await anyio.open_process(wrapped, stdin=None, stdout=None, stderr=None, env=environ) as process:
                 code = await process.wait()
             shutdown.set()
         return code

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from leash.programs import command
 from leashctl.failure import Failure
 from leashctl.options import chosen_endpoint, endpoint_options
 
@@ -26,6 +27,10 @@ _EXAMPLES = """\b
 Examples:
   leashctl restore leash-backup.db
   leashctl restore leash-backup.db --db ./project.db
+
+\b
+Exit code: 0 where the backup is in place; 1 where nothing was changed; 2 for a mistake in the
+command line.
 """
 
 
@@ -45,8 +50,8 @@ def restore(*, file: Path) -> None:
     assert endpoint.ledger is not None, "an endpoint on demand names its ledger"
     _end_daemon(endpoint)
     endpoint.ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    command = [sys.executable, "-P", "-m", "leashd", "restore", str(file), "--ledger", str(endpoint.ledger)]
-    sys.exit(subprocess.call(command))  # noqa: S603 (this interpreter, and paths as arguments)
+    restoring = command("leashd", "restore", str(file), "--ledger", str(endpoint.ledger))
+    sys.exit(subprocess.call(restoring))  # noqa: S603 (this interpreter, and paths as arguments)
 
 
 def _tell_how(endpoint: Endpoint, file: Path) -> NoReturn:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from leash import programs
 from leash.verdict import Difference, Verdict
 from leashd.audit import Progress, audit
 from leashd.ledger.lmdb_ledger import LmdbLedger
@@ -60,7 +60,7 @@ read_state: Callable[[bytes], State] = msgspec.json.Decoder(State).decode
 def command(ledger: Path | str, way: Way, run: str = "") -> list[str]:
     """The command line of the process, which neither the directory where it begins nor the name of a run steers."""
     options = ["--ledger", str(ledger), "--way", way]
-    return [sys.executable, "-P", "-m", "leashd", "verify", *options, "--", *([run] if run else [])]
+    return programs.command("leashd", "verify", *options, "--", *([run] if run else []))
 
 
 def states(ledger: Path, way: Way, run: str = "") -> Iterator[State]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Self
 
 import anyio
 import msgspec
 
+from leash.programs import command
 from leash_shim.gateway.channel import Channel, ChannelBroken, Order, Report
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class WorkerProcess:
             descriptors = (theirs.fileno(), listener.fileno())
             try:
                 process = subprocess.Popen(  # noqa: S603, ASYNC220 (this interpreter; it returns once it is executed)
-                    # -P: what lies in the working directory is not to be imported.
-                    [sys.executable, "-P", "-m", _MODULE, *map(str, descriptors)],
+                    command(_MODULE, *map(str, descriptors)),
                     stdin=subprocess.DEVNULL,
                     pass_fds=descriptors,
                     env=dict(environ),
