@@ -50,6 +50,7 @@ class Committer:
         self._watchers: set[Watcher] = set()
         self.figures = CommitFigures()
         self.read_only = False
+        self.rounds = 0
 
     def submit(self, operation: Operation, reply: Reply) -> None:
         """Asks for an operation; ``reply`` is called once, when its answer is durable."""
@@ -69,6 +70,10 @@ class Committer:
         """Calls ``watcher`` with the entries of each commit; returns what ends that."""
         self._watchers.add(watcher)
         return lambda: self._watchers.discard(watcher)
+
+    def nudge(self) -> None:
+        """Has ``rounds`` go on where nothing is asked: of a committer that gets on, and not of one that hangs."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Lets ``run`` return once everything that is queued is committed."""
@@ -90,6 +95,7 @@ class Committer:
                     self.engine.sweep(now_ns)
                 self.engine.tick(now_ns)
                 await self._commit(writer, now_ns, operations)
+                self.rounds += 1
 
     def _decide(self, now_ns: int, *, until_s: float) -> int:
         """Carries out what is queued, as much as goes into one transaction; how many operations that was."""

@@ -7,14 +7,15 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 import grpc.aio
 import structlog
 
+from leash.notify import Notifier
 from leash.sockets import check_socket_path, ticket_socket_for
 from leash.v1 import control_pb2_grpc, runs_pb2_grpc, shim_pb2_grpc
 from leashd import __version__
@@ -27,13 +28,19 @@ from leashd.api.runs import RunsService
 from leashd.api.shim import MAX_PRICES_BYTES, ShimService
 from leashd.clock import LedgerClock
 from leashd.committer import Committer
+from leashd.config import Config
 from leashd.ending import farewell, ledger_failure
+from leashd.event_log import log_entries
 from leashd.host import Host
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.ledger.making import drop_readers, make_ledger
-from leashd.ledger.protocol import LedgerError
+from leashd.ledger.protocol import LedgerDamagedError, LedgerError
+from leashd.live_config import LiveConfig
 from leashd.lock import LedgerLock
 from leashd.peers import Peer
+from leashd.retention import Retention
+from leashd.signs_of_life import SignsOfLife
+from leashd.standing import Standing
 from leashd.ticket_listener import TicketListener
 from leashd.tickets import KEY_BYTES, Caller, Tickets
 
@@ -54,7 +61,8 @@ class DaemonError(Exception):
 class DaemonSettings:
     """What one daemon serves, where, and to whom. ``idle_exit_s`` is 0 for a daemon that stays.
 
-    ``system`` says that it serves the whole host, each user her own runs.
+    ``system`` says that it serves the whole host, each user her own runs. ``reread`` gives the configuration anew when
+    SIGHUP asks for it; without it SIGHUP ends the daemon, as it does any program whose terminal is closed.
     """
 
     ledger: Path
@@ -63,6 +71,8 @@ class DaemonSettings:
     idle_exit_s: float = 0.0
     system: bool = False
     access: Access = USER_ACCESS
+    config: Config = field(default_factory=Config)
+    reread: Callable[[], Config] | None = None
 
     @property
     def ticket_socket(self) -> Path:
@@ -80,15 +90,16 @@ async def serve(settings: DaemonSettings) -> None:
 
     Raises DaemonError or LedgerLockedError where it cannot.
     """
+    notifier = Notifier.taken_from(os.environ)
     # Before the sockets answer, so that a signal never finds the daemon half ready.
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         lock = _prepared(settings)
         try:
             make_ledger(settings.ledger)
             drop_readers(settings.ledger)
             ledger = LmdbLedger(settings.ledger)
             try:
-                await _serve(settings, ledger, lock, signals)
+                await _serve(settings, ledger, lock, signals, notifier)
             finally:
                 ledger.close()
         except (LedgerError, BaseExceptionGroup) as error:
@@ -98,8 +109,14 @@ async def serve(settings: DaemonSettings) -> None:
     _log.info("stopped")
 
 
-async def _serve(settings: DaemonSettings, ledger: LmdbLedger, lock: LedgerLock, signals: _Signals) -> None:
+async def _serve(
+    settings: DaemonSettings, ledger: LmdbLedger, lock: LedgerLock, signals: _Signals, notifier: Notifier
+) -> None:
     committer = Committer(ledger, LedgerClock(ledger.clock()))
+    life = SignsOfLife(notifier, committer, str(settings.ledger))
+    committer.watch(log_entries)
+    standing = Standing(committer)
+    config = LiveConfig(settings.config, settings.reread, standing, Retention(committer, ledger))
     activity = Activity()
     host = Host(
         version=__version__, pid=os.getpid(), uid=os.getuid(), started_at_ns=time.time_ns(), system=settings.system
@@ -109,7 +126,8 @@ async def _serve(settings: DaemonSettings, ledger: LmdbLedger, lock: LedgerLock,
     # Before the others: whoever finds one of those goes for a ticket.
     listener = _ticket_listener(settings, tickets, host)
     shims = _server(settings.socket, settings.access.shims, ledger=settings.ledger)
-    shim_pb2_grpc.add_ShimServicer_to_server(ShimService(committer, activity, callers, by_user=settings.system), shims)
+    sessions = ShimService(committer, activity, callers, standing, by_user=settings.system)
+    shim_pb2_grpc.add_ShimServicer_to_server(sessions, shims)
     people = _server(settings.control_socket, settings.access.people, ledger=settings.ledger)
     control_pb2_grpc.add_ControlServicer_to_server(ControlService(committer, ledger, activity, callers), people)
     for server, own_only in ((shims, True), (people, False)):
@@ -117,12 +135,15 @@ async def _serve(settings: DaemonSettings, ledger: LmdbLedger, lock: LedgerLock,
         runs_pb2_grpc.add_RunsServicer_to_server(runs, server)
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(committer.run)
+            tasks.start_soon(_commit, committer, sessions, settings.ledger)
             tasks.start_soon(listener.run)
             await people.start()
             await shims.start()
             _log.info("ready", pid=host.pid, ledger=ledger.path, socket=str(settings.socket), version=host.version)
-            await _until_leaving(activity, settings, signals)
+            life.ready()
+            await _until_leaving(activity, settings, signals, config, life)
+            was_reachable = _is_reachable(settings)
+            life.stopping()
             lock.leaving()
             await shims.stop(GOODBYE_S)
             await people.stop(GOODBYE_S)
@@ -133,15 +154,36 @@ async def _serve(settings: DaemonSettings, ledger: LmdbLedger, lock: LedgerLock,
         with anyio.CancelScope(shield=True):
             await shims.stop(None)  # where the committer has failed, nobody is to be left waiting
             await people.stop(None)
+    if settings.system and not was_reachable:
+        raise DaemonError("a socket's file was removed, and nobody could reach this daemon any more: start it again")
 
 
-async def _until_leaving(activity: Activity, settings: DaemonSettings, signals: _Signals) -> None:
+async def _commit(committer: Committer, sessions: ShimService, ledger: Path) -> None:
+    """Commits until it is stopped. Where the ledger is damaged, shims hear of it before the daemon ends."""
+    try:
+        await committer.run()
+    except LedgerDamagedError as error:
+        sessions.end(farewell(error, ledger))
+        await anyio.sleep(GOODBYE_S)
+        raise
+
+
+async def _until_leaving(
+    activity: Activity, settings: DaemonSettings, signals: _Signals, config: LiveConfig, life: SignsOfLife
+) -> None:
     """Returns on a signal, after an idle time, or when nobody can reach the daemon any more."""
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(config.run)
+        tasks.start_soon(life.run)
         tasks.start_soon(_until_unreachable, settings, tasks.cancel_scope)
         if settings.idle_exit_s:
             tasks.start_soon(_until_idle, activity, settings.idle_exit_s, tasks.cancel_scope)
         async for number in signals:
+            if number is signal.SIGHUP and settings.reread is not None:
+                life.reloading()
+                await config.reload()
+                life.ready()
+                continue
             _log.info("stopping", signal=number.name)
             tasks.cancel_scope.cancel()
             break
@@ -156,10 +198,14 @@ async def _until_idle(activity: Activity, idle_exit_s: float, scope: anyio.Cance
 
 async def _until_unreachable(settings: DaemonSettings, scope: anyio.CancelScope) -> None:
     """A socket's file was removed (a log-out clears /run/user): to stay would keep the ledger locked for nobody."""
-    while all(path.exists() for path in settings.sockets):  # noqa: ASYNC110 - no event tells, and a stat never blocks
+    while _is_reachable(settings):  # noqa: ASYNC110 - no event tells, and a stat never blocks
         await anyio.sleep(SOCKETS_CHECKED_S)
-    _log.error("stopping", reason="a socket's file is gone", sockets=[str(path) for path in settings.sockets])
+    _log.error("stopping", cause="a socket's file is gone", sockets=[str(path) for path in settings.sockets])
     scope.cancel()
+
+
+def _is_reachable(settings: DaemonSettings) -> bool:
+    return all(path.exists() for path in settings.sockets)
 
 
 def _prepared(settings: DaemonSettings) -> LedgerLock:

@@ -176,7 +176,8 @@ class Engine:
         return len(calls) + len(accounts)
 
     def _open_run(self, operation: OpenRun, _reply: Reply, now_ns: int) -> Answer:
-        if operation.prices_sha256 and not self._prices.has(operation.prices_sha256):
+        named = operation.prices_sha256 or operation.standing_prices_sha256
+        if named and not self._prices.has(named):
             return Failed(FailureCode.PRICES_UNKNOWN, "the daemon does not have this price table yet")
         command = control.OpenRun(
             session=operation.session,
@@ -184,6 +185,7 @@ class Engine:
             given=operation.given,
             defaults=operation.defaults,
             prices=table_id(operation.prices_sha256),
+            standing_prices=table_id(operation.standing_prices_sha256),
             lowered=operation.lowered,
             on_behalf=operation.on_behalf,
         )

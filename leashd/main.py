@@ -7,20 +7,27 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from leash.sockets import control_socket_for
+from leash.sockets import SYSTEM_LEDGER, SYSTEM_SOCKET
 from leash.units import NANOSECONDS_PER_SECOND, parse_duration
 from leashd import __version__
-from leashd.access import ADMIN_GROUP, GROUP, USER_ACCESS, AccessError, system_access
-from leashd.logs import LEVELS, configure
+from leashd.access import ADMIN_GROUP, GROUP, AccessError
+from leashd.logs import FORMATS, LEVELS, configure
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from leashd.daemon import DaemonSettings
 
 _EXAMPLES = """\b
 Examples:
+  leashd --system
+  leashd --system --check-config
   leashd --ledger ~/.local/state/leash/leash.db --socket /run/user/1000/leash/leashd.sock
-  leashd --ledger /var/lib/leash/leash.db --socket /run/leash/leashd.sock --system --log-format json
+  leashd --config leashd.toml --log-level debug
   leashd verify --ledger /var/lib/leash/leash.db
   leashd restore leash-backup.db --ledger /var/lib/leash/leash.db
 """
@@ -42,6 +49,8 @@ class _ServesByDefault(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts ``serve`` before flags that are not the group's own."""
+        if not args and ctx.resilient_parsing:  # a shell completes what comes first: a flag of serve, or a command
+            return super().parse_args(ctx, args)
         if not args or (args[0].startswith("-") and args[0] not in _OWN_FLAGS):
             args = ["serve", *args]
         return super().parse_args(ctx, args)
@@ -52,6 +61,12 @@ class _ServesByDefault(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             ctx.exit(128 + signal.SIGINT)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What a shell completes first: the commands, and the flags of serving."""
+        items = super().shell_complete(ctx, incomplete)
+        flags = serve.shell_complete(click.Context(serve, parent=ctx), incomplete)
+        return list({item.value: item for item in (*items, *flags)}.values())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the commands other than the one that is implied."""
@@ -99,48 +114,104 @@ def main() -> None:
     """Own the ledger, decide every call, and serve shims and people on two Unix sockets.
 
     It runs in the foreground, logs to stderr, and is ready once its sockets answer. SIGTERM makes it commit what was
-    asked and exit with 0.
+    asked and exit with 0. SIGHUP makes it read its configuration again. A flag wins over its LEASH_ variable, and both
+    over the configuration file.
     """
 
 
 @click.command(name="leashd", epilog=_EXAMPLES, context_settings=_CONTEXT)
-@click.option("--ledger", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The ledger's file.")
-@click.option("--socket", required=True, type=click.Path(path_type=Path), help="Where shims connect.")
+@click.option(
+    "--config",
+    "config_path",
+    envvar="LEASH_CONFIG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration file; else with --system /etc/leash/leashd.toml where it is there, else none.",
+    show_default=False,
+)
+@click.option("--check-config", is_flag=True, help="Say whether the configuration can be used, and exit with 0 or 2.")
+@click.option(
+    "--ledger",
+    envvar="LEASH_LEDGER",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=f"The ledger's file.  [default with --system: {SYSTEM_LEDGER}]",
+    show_default=False,
+)
+@click.option(
+    "--socket",
+    envvar="LEASH_SOCKET",
+    type=click.Path(path_type=Path),
+    help=f"Where shims connect.  [default with --system: {SYSTEM_SOCKET}]",
+    show_default=False,
+)
 @click.option(
     "--control-socket",
+    envvar="LEASH_CONTROL_SOCKET",
     type=click.Path(path_type=Path),
     help="Where people connect; by default control.sock beside leashd.sock, or NAME-control.sock beside NAME.sock.",
     show_default=False,
 )
-@click.option("--idle-exit", type=_Duration(), default="0", help="Leave after so long without a client; 0 stays.")
+@click.option(
+    "--idle-exit",
+    envvar="LEASH_IDLE_EXIT",
+    type=_Duration(),
+    default="0",
+    help="Leave after so long without a client; 0 stays.",
+)
 @click.option("--system", is_flag=True, help="Serve every user of this host, each her own runs.")
-@click.option("--group", help=f"With --system: who may open runs.  [default: {GROUP}]", show_default=False)
+@click.option(
+    "--group",
+    envvar="LEASH_GROUP",
+    help=f"With --system: who may open runs.  [default: {GROUP}]",
+    show_default=False,
+)
 @click.option(
     "--admin-group",
+    envvar="LEASH_ADMIN_GROUP",
     help=f"With --system: who may see, kill and raise every run.  [default: {ADMIN_GROUP}]",
     show_default=False,
 )
-@click.option("--log-level", type=click.Choice(LEVELS), default="info")
-@click.option("--log-format", type=click.Choice(("text", "json")), default="text")
+@click.option(
+    "--log-level",
+    envvar="LEASH_LOG_LEVEL",
+    type=click.Choice(LEVELS),
+    help="Log from here.  [default: info]",
+    show_default=False,
+)
+@click.option(
+    "--log-format",
+    envvar="LEASH_LOG_FORMAT",
+    type=click.Choice(FORMATS),
+    help="Log as this.  [default: journal where stderr is the systemd journal, else text]",
+    show_default=False,
+)
 @click.version_option(__version__, prog_name="leashd")
-def serve(  # noqa: PLR0913 - one for each option
-    *,
-    ledger: Path,
-    socket: Path,
-    control_socket: Path | None,
-    idle_exit: float,
-    system: bool,
-    group: str | None,
-    admin_group: str | None,
-    log_level: str,
-    log_format: str,
-) -> None:
+def serve(*, config_path: Path | None, check_config: bool, system: bool, idle_exit: float, **flags: Any) -> None:
     """Own the ledger, decide every call, and serve."""
-    if not system and (group or admin_group):
-        raise click.UsageError("--group and --admin-group go with --system: else the sockets are their user's own")
+    from leashd.command_line import CommandLine  # noqa: PLC0415 - after --help and --version, which need none of it
+    from leashd.config import ConfigError  # noqa: PLC0415
+
+    command_line = CommandLine(config_path=config_path, system=system, idle_exit_s=idle_exit, flags=flags)
+    try:
+        config = command_line.config()
+        if check_config:
+            command_line.access(config)
+            click.echo(f"{config.path}: can be used" if config.path else "no configuration file: it needs none")
+            return
+        settings = command_line.settings(config)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"leashd: {problem}", err=True)
+        sys.exit(2)
+    except AccessError as error:
+        click.echo(f"leashd: {error}", err=True)
+        sys.exit(2 if check_config else 1)
+    _serve(settings)
+
+
+def _serve(settings: DaemonSettings) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever starts it on demand may have signals blocked
     os.umask(0o077)  # the ledger is its user's own, and a socket is until it is given to others
-    configure(level=log_level, log_format=log_format)
+    configure(level=settings.config.log_level or "info", log_format=settings.config.log_format)
     # gRPC's handlers of a fork are for children that use it; the daemon's are other programs.
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     import anyio  # noqa: PLC0415 - after --help and --version, which need none of it
@@ -149,17 +220,8 @@ def serve(  # noqa: PLR0913 - one for each option
     from leashd.ledger.protocol import LedgerError  # noqa: PLC0415
     from leashd.lock import LedgerLockedError  # noqa: PLC0415
 
-    socket = socket.absolute()
     try:
-        settings = daemon.DaemonSettings(
-            ledger=ledger.resolve(),
-            socket=socket,
-            control_socket=control_socket.absolute() if control_socket else control_socket_for(socket),
-            idle_exit_s=idle_exit,
-            system=system,
-            access=system_access(group or GROUP, admin_group or ADMIN_GROUP) if system else USER_ACCESS,
-        )
         anyio.run(daemon.serve, settings, backend_options={"use_uvloop": True})
-    except (AccessError, daemon.DaemonError, LedgerError, LedgerLockedError, ValueError) as error:
+    except (daemon.DaemonError, LedgerError, LedgerLockedError, ValueError) as error:
         click.echo(f"leashd: {error}", err=True)
         sys.exit(1)

@@ -177,8 +177,8 @@ class OpenRun:
     """Makes a run ready for reserves of this session.
 
     ``owned_only`` leaves a run alone that another user than ``owner_uid`` has made. ``on_behalf`` and ``lowered`` as
-    the core has them. ``max_open_runs`` and ``max_runs`` bound what is made anew, in the ledger and for the run's
-    tenant; zero for no bound.
+    the core has them; ``standing_prices_sha256`` is the table where the opener has none. ``max_open_runs`` and
+    ``max_runs`` bound what is made anew, in the ledger and for the run's tenant; zero for no bound.
     """
 
     session: bytes
@@ -191,6 +191,7 @@ class OpenRun:
     pid: int
     lowered: Given = field(default_factory=dict)
     on_behalf: bool = False
+    standing_prices_sha256: bytes = b""
     max_open_runs: int = 0
     max_runs: int = 0
     owned_only: bool = False

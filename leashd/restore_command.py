@@ -24,6 +24,10 @@ _CHUNK_BYTES = 1 << 20
 _EXAMPLES = """\b
 Examples:
   leashd restore leash-backup.db --ledger /var/lib/leash/leash.db
+
+\b
+Exit code: 0 where the backup is in place; 1 where nothing was changed; 2 for a mistake in the
+command line.
 """
 
 

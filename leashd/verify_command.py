@@ -13,6 +13,10 @@ _EXAMPLES = """\b
 Examples:
   leashd verify --ledger /var/lib/leash/leash.db
   leashd verify --ledger leash-backup.db --json
+
+\b
+Exit code: 0 where the ledger is whole; 1 where it is not, or cannot be opened; 2 for a mistake in the
+command line.
 """
 
 
@@ -23,7 +27,7 @@ Examples:
 )
 @click.argument("run", required=False, default="")
 @click.option("--ledger", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The ledger's file.")
-@click.option("--json", "as_json", is_flag=True, help="One object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--way", hidden=True, help="How the process in which this is done opens the ledger.")
 def verify(*, run: str, ledger: Path, as_json: bool, way: str | None) -> None:
     """Refold every run from its journal, or the one that is named, and compare with what the ledger says of it.

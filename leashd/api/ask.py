@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import grpc.aio
 
+from leashd.asking import asked
 from leashd.committer import Committer
 from leashd.operations import Answer, Failed, FailureCode, Operation
 
@@ -22,15 +22,7 @@ _STATUS = {
 
 async def ask(committer: Committer, operation: Operation, context: grpc.aio.ServicerContext[Any, Any]) -> Answer:
     """The durable answer to an operation; a failure ends the call with its status and message."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Answer] = loop.create_future()
-
-    def reply(answer: Answer) -> None:
-        if not future.done():  # the client may have hung up
-            future.set_result(answer)
-
-    committer.submit(operation, reply)
-    answer = await future
+    answer = await asked(committer, operation)
     if isinstance(answer, Failed):
         await context.abort(_STATUS[answer.code], answer.message)
     return answer

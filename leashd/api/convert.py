@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from leash.names import check_run_name
 from leash.usage import Usage
 from leash.v1 import shim_pb2, types_pb2
+from leashd import __version__
 from leashd.commit_figures import CommitFigures
 from leashd.core.account import Account, Call, Status
 from leashd.core.admission import Admit
@@ -29,7 +32,6 @@ from leashd.operations import (
 )
 
 CALL_ID_BYTES = 16
-PROTOCOL = 2  # bumped when a shim and a daemon of different versions could misunderstand each other
 
 _LIMIT_FIELDS = tuple(f.name for f in fields(Limits))
 _USAGE_COUNTS = tuple(f.name for f in fields(Usage) if f.name != "service_tier")
@@ -66,6 +68,8 @@ def call_id(value: bytes) -> bytes:
 
 def given_limits(message: types_pb2.Limits) -> Given:
     """The limits that a message names. Raises InvalidMessageError."""
+    if len(UnknownFieldSet(message)):
+        raise InvalidMessageError(f"a limit that this leashd {__version__} does not know: upgrade and restart it")
     given: dict[str, int] = {}
     for descriptor, value in message.ListFields():
         name = descriptor.name
@@ -158,6 +162,7 @@ def account_message(account: Account, now_ns: int, *, pid: int = 0) -> types_pb2
         openers=len(account.openers),
         would_stop=[_REASONS[reason] for reason in account.would_stop],
         deadline_at_unix_ns=deadline_at_ns(account) or 0,
+        priced=bool(account.prices),
     )
 
 
@@ -207,9 +212,9 @@ def probed_message(op_id: int, *, open_runs: int, figures: CommitFigures) -> shi
     return shim_pb2.Answer(op_id=op_id, probed=probed)
 
 
-def welcome_message(op_id: int, *, version: str, grace_ns: int) -> shim_pb2.Answer:
+def welcome_message(op_id: int, *, version: str, protocol: int, grace_ns: int) -> shim_pb2.Answer:
     """The answer to a hello."""
-    welcome = shim_pb2.Welcome(daemon_version=version, protocol=PROTOCOL, grace_ns=grace_ns)
+    welcome = shim_pb2.Welcome(daemon_version=version, protocol=protocol, grace_ns=grace_ns)
     return shim_pb2.Answer(op_id=op_id, welcome=welcome)
 
 

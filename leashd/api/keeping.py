@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
 import anyio
@@ -26,13 +25,13 @@ from leashd.audit_process import State, Way, command, died, read_state
 from leashd.committer import Committer
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.ledger.protocol import LedgerError
-from leashd.operations import Prune, Pruned
+from leashd.operations import Answer, Prune
+from leashd.retention import pruned_in_parts
 from leashd.tickets import Caller
 
 CHUNK_BYTES = 1 << 20  # of a backup in one message: a sixteenth of the largest that gRPC takes
 # For one chunk. Who stops reading is cut off, since the snapshot that is copied keeps old pages from being used again.
 TAKEN_S = 30.0
-PRUNED_TOGETHER = 256  # runs in one operation at most, so that a prune of thousands holds nobody up
 MAX_COPIERS = 4  # threads, of which one copies and the others wait for it: more than anybody makes backups at once
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,23 +76,31 @@ class Keeping(control_pb2_grpc.ControlServicer):
 
     async def _states(self, run: str) -> AsyncGenerator[State, None]:
         """What the audit's process writes; the last is done. The process ends with whoever leaves this."""
-        process = await anyio.open_process(
-            command(self._ledger.path, Way.BESIDE, run), stdin=subprocess.DEVNULL, cwd="/"
+        # Not by the event loop, which forks: gRPC has handlers of a fork that start threads in the child, and one of
+        # them may end it by SIGSEGV before it is the audit. What Popen starts runs no such handlers.
+        process = subprocess.Popen(  # noqa: S603, ASYNC220 - this interpreter; it returns once it is executed
+            command(self._ledger.path, Way.BESIDE, run),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd="/",
         )
         state = State()
         try:
-            async with process:
+            with process:
                 try:
                     assert process.stdout is not None
                     assert process.stderr is not None
                     rest = b""
-                    async for data in process.stdout:
+                    while data := await _read(process.stdout.fileno()):
                         *lines, rest = (rest + data).split(b"\n")
                         for line in lines:
                             state = read_state(line)
                             yield state
-                    said = b"".join([data async for data in process.stderr])
-                    returncode = await process.wait()
+                    said = b""
+                    while data := await _read(process.stderr.fileno()):
+                        said += data
+                    returncode = await anyio.to_thread.run_sync(process.wait)
                 except BaseException:
                     process.kill()
                     raise
@@ -148,16 +155,19 @@ class Keeping(control_pb2_grpc.ControlServicer):
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "older_than_ns must not be negative")
             before_ns = self._committer.now_ns() - request.older_than_ns
             response = control_pb2.PruneResponse()
-            after = ""
-            while runs := tuple(islice(self._ledger.run_names(after=after), PRUNED_TOGETHER)):
-                operation = Prune(runs, before_ns, caller.uid, dry_run=request.dry_run)
-                pruned = await ask(self._committer, operation, context)
-                assert isinstance(pruned, Pruned)
-                after = runs[pruned.seen - 1]
-                response.runs_seen += pruned.seen
-                response.runs_pruned += pruned.runs
-                response.entries_removed += pruned.entries
-                await context.write(response)
+
+            async def ask_for(prune: Prune) -> Answer:
+                return await ask(self._committer, prune, context)
+
+            parts = pruned_in_parts(
+                self._ledger, ask_for, before_ns=before_ns, actor_uid=caller.uid, dry_run=request.dry_run
+            )
+            async with aclosing(parts):
+                async for pruned in parts:
+                    response.runs_seen += pruned.seen
+                    response.runs_pruned += pruned.runs
+                    response.entries_removed += pruned.entries
+                    await context.write(response)
             response.done = True
             await context.write(response)
             _log.info(

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import grpc.aio
 
+from leash.protocol import NEWEST_PROTOCOL, OLDEST_PROTOCOL
 from leash.v1 import runs_pb2, runs_pb2_grpc
 from leashd.activity import Activity
 from leashd.api import convert
@@ -134,7 +135,8 @@ class RunsService(runs_pb2_grpc.RunsServicer):
             await self._callers.of(context)
             return runs_pb2.InfoResponse(
                 version=self._host.version,
-                protocol=convert.PROTOCOL,
+                protocol=NEWEST_PROTOCOL,
+                oldest_protocol=OLDEST_PROTOCOL,
                 pid=self._host.pid,
                 ledger=self._ledger.path,
                 owner_uid=self._host.uid,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ import grpc.aio
 import structlog
 
 from leash.prices import PriceError
+from leash.protocol import common_protocol, mismatch
 from leash.v1 import shim_pb2, shim_pb2_grpc
 from leashd import __version__
 from leashd.activity import Activity
@@ -49,6 +51,7 @@ from leashd.operations import (
 )
 from leashd.peers import user_name
 from leashd.pricing import read_prices
+from leashd.standing import PricesNotStoredError, Standing
 from leashd.tenancy import OtherTenantError, RunNames, tenant_of
 from leashd.tickets import Caller
 
@@ -66,11 +69,20 @@ _log = structlog.get_logger("leashd.api")
 class ShimService(shim_pb2_grpc.ShimServicer):
     """Opens runs, and reserves and closes their calls, for shims. ``by_user`` says that each user is a tenant."""
 
-    def __init__(self, committer: Committer, activity: Activity, callers: Callers, *, by_user: bool) -> None:
+    def __init__(
+        self, committer: Committer, activity: Activity, callers: Callers, standing: Standing, *, by_user: bool
+    ) -> None:
         self._committer = committer
         self._activity = activity
         self._callers = callers
+        self._standing = standing
         self._by_user = by_user
+        self._streams: set[_Stream] = set()
+
+    def end(self, why: str) -> None:
+        """Ends every session's stream: the ledger is damaged, and nothing that was asked will be answered."""
+        for stream in tuple(self._streams):
+            stream.end(why)
 
     async def Session(  # type: ignore[override]  # noqa: N802 - it writes by the context and returns nothing
         self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
@@ -79,7 +91,12 @@ class ShimService(shim_pb2_grpc.ShimServicer):
         del request_iterator  # read and written through the context, each by its own task
         with self._activity.busy():
             caller = await self._callers.of(context)
-            await _Stream(self._committer, context, caller, await self._names(caller)).run()
+            stream = _Stream(self._committer, context, caller, await self._names(caller), self._standing)
+            self._streams.add(stream)
+            try:
+                await stream.run()
+            finally:
+                self._streams.discard(stream)
 
     async def _names(self, caller: Caller) -> RunNames:
         if not self._by_user:
@@ -109,17 +126,25 @@ class _Stream:
     """The live stream of one session, whose shim knows runs by ``names``."""
 
     def __init__(
-        self, committer: Committer, context: grpc.aio.ServicerContext[Any, Any], caller: Caller, names: RunNames
+        self,
+        committer: Committer,
+        context: grpc.aio.ServicerContext[Any, Any],
+        caller: Caller,
+        names: RunNames,
+        standing: Standing,
     ) -> None:
         self._committer = committer
+        self._standing = standing
         self._context = context
         self._caller = caller
         self._names = names
         self._session = b""
+        self._protocol = 0
         self._answers: deque[shim_pb2.Answer] = deque()
         self._pushes: deque[shim_pb2.Push] = deque()
         self._unsent = anyio.Event()
         self._scope = anyio.CancelScope()
+        self._ended_by = ""
 
     async def run(self) -> None:
         """Serves until the shim ends the stream, it breaks, or another stream takes the session over."""
@@ -132,11 +157,18 @@ class _Stream:
         finally:
             if self._session:
                 self._committer.submit(Disconnected(self._session, self), _nobody)
+        if self._ended_by:
+            await self._context.abort(grpc.StatusCode.DATA_LOSS, self._ended_by)
 
     def push(self, push: Push) -> None:
         """Tells the shim something unasked."""
         self._pushes.append(convert.push_message(replace(push, run=self._names.shown(push.run))))
         self._send()
+
+    def end(self, why: str) -> None:
+        """The ledger is damaged: this stream ends, and says so."""
+        self._ended_by = why
+        self._scope.cancel()
 
     def replaced(self) -> None:
         """Another stream has taken the session over: this one ends."""
@@ -152,6 +184,9 @@ class _Stream:
             operation = self._operation(message)
         except (InvalidMessageError, OtherTenantError) as error:
             self._answer(message.op_id, Failed(FailureCode.INVALID, str(error)))
+            return
+        except PricesNotStoredError as error:
+            self._answer(message.op_id, Failed(FailureCode.UNAVAILABLE, str(error)))
             return
         self._committer.submit(operation, partial(self._name_and_answer, message))
 
@@ -169,13 +204,16 @@ class _Stream:
 
     def _answer(self, op_id: int, answer: Answer) -> None:
         if isinstance(answer, Welcome):
-            self._answers.append(convert.welcome_message(op_id, version=__version__, grace_ns=GRACE_NS))
+            self._answers.append(self._welcome(op_id))
         elif isinstance(answer, Probed):
             figures = self._committer.figures
             self._answers.append(convert.probed_message(op_id, open_runs=answer.open_runs, figures=figures))
         else:
             self._answers.append(convert.answer_message(op_id, answer))
         self._send()
+
+    def _welcome(self, op_id: int) -> shim_pb2.Answer:
+        return convert.welcome_message(op_id, version=__version__, protocol=self._protocol, grace_ns=GRACE_NS)
 
     def _send(self) -> None:
         if len(self._answers) + len(self._pushes) > MAX_UNSENT:
@@ -209,15 +247,25 @@ class _Stream:
             raise InvalidMessageError("a stream has one hello")
         if len(hello.session_id) != SESSION_ID_BYTES:
             raise InvalidMessageError(f"a session id has {SESSION_ID_BYTES} bytes")
-        if hello.protocol != convert.PROTOCOL:
+        oldest = hello.oldest_protocol or hello.protocol
+        protocol = common_protocol(oldest, hello.protocol)
+        if protocol is None:
             raise InvalidMessageError(
-                f"this leashd {__version__} speaks protocol {convert.PROTOCOL}, the shim {hello.client_version} "
-                f"speaks {hello.protocol}: run the same version of both"
+                mismatch(
+                    client=hello.client_version,
+                    oldest=oldest,
+                    newest=hello.protocol,
+                    daemon=__version__,
+                    pid=os.getpid(),
+                )
             )
+        self._protocol = protocol
         self._session = hashlib.blake2b(hello.session_id, digest_size=DIGEST_BYTES).digest()
         return Hello(self._session, frozenset(hello.held_calls), self)
 
     def _open_run(self, message: shim_pb2.OpenRun) -> Operation:
+        own = message.prices_sha256
+        standing = self._standing.prices_sha256(own)
         return OpenRun(
             session=self._session,
             link=self,
@@ -225,8 +273,9 @@ class _Stream:
             owner_uid=self._caller.uid,
             owned_only=not self._names.every_tenant,
             given=convert.given_limits(message.limits),
-            defaults=convert.given_limits(message.defaults),
-            prices_sha256=message.prices_sha256,
+            defaults=self._standing.limits(convert.given_limits(message.defaults), priced=bool(standing)),
+            prices_sha256=own,
+            standing_prices_sha256=b"" if own else standing,
             pid=max(0, message.pid),
             lowered=convert.given_limits(message.lowered),
             on_behalf=message.kind == "gateway",

@@ -36,6 +36,8 @@ class OpenRun:
     """A shim session wants to reserve calls of a run. ``defaults`` and ``lowered`` hold only where the run is new.
 
     ``on_behalf`` says that the run's agent is somebody else than who gives the limits; ``lowered`` is what it asks for.
+    ``prices`` is the opener's table. Where it has none, ``standing_prices`` is that of a run which nobody has open; one
+    that is open keeps its own, or another opener could change what its calls cost.
     """
 
     session: bytes
@@ -45,6 +47,7 @@ class OpenRun:
     prices: bytes
     lowered: Given = field(default_factory=dict)
     on_behalf: bool = False
+    standing_prices: bytes = b""
 
 
 class CannotRaiseError(ValueError):
@@ -62,11 +65,13 @@ def open_run(account: Account | None, command: OpenRun) -> tuple[Event, ...]:
     """
     if account is None:
         limits = lowered(first_limits(command.given, command.defaults), command.lowered)
-        return (_opened(command, limits, new_episode=True),)
+        prices = command.prices or command.standing_prices
+        return (_opened(replace(command, prices=prices), limits, new_episode=True),)
     declare = reopened_for_others if command.on_behalf else reopened
     limits = declare(account.limits, command.given)
     is_opener = account.has_opener(command.session)
-    prices = command.prices or account.prices
+    kept = account.prices if account.openers else b""
+    prices = command.prices or kept or command.standing_prices or account.prices
     if is_opener and limits == account.limits and prices == account.prices:
         return ()
     if not is_opener and len(account.openers) >= MAX_OPENERS:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+# Where the daemon of the whole host keeps its ledger, and listens for shims.
+SYSTEM_LEDGER = Path("/var/lib/leash/leash.db")
+SYSTEM_SOCKET = Path("/run/leash/leashd.sock")
+
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un holds 108 with the final NUL
 
 # The metadata of a gRPC call in which its ticket goes along; the ending says that it is bytes.

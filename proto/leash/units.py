@@ -38,6 +38,10 @@ _TOKENS = re.compile(r"[0-9]{1,18}")
 # Enough digits that quantizing any 64-bit amount is exact before it is rounded on purpose.
 _WIDE = Context(prec=40)
 
+# What an amount is shown with, and the most that a limit's own digits ask for: finer ones come of a subtraction.
+_FEWEST_DECIMALS = 2
+_MOST_LIMIT_DECIMALS = 4
+
 # Each unit in seconds, with the smaller one that is shown beside it.
 _SHOWN_DURATIONS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "m"), (60, "m", 1, "s"))
 
@@ -66,6 +70,30 @@ def format_dollars(nanodollars: int) -> str:
         shown = shown.quantize(cents, ROUND_HALF_UP, _WIDE)
     sign = "-" if nanodollars < 0 else ""
     return f"{sign}${shown:f}"
+
+
+def format_exact_dollars(nanodollars: int) -> str:
+    """An amount that somebody has chosen, such as a limit, with all its digits: ``$5.00``, ``$0.125``."""
+    sign = "-" if nanodollars < 0 else ""
+    return f"{sign}${json_dollars(abs(nanodollars))}"
+
+
+def format_dollars_of(used: int, limit: int) -> tuple[str, str]:
+    """An amount and the limit that it is compared with, for people, such that two that differ look different.
+
+    Both have the decimals of the limit, up to four (``$0.125``, ``$0.125``), or as many as tell them apart
+    (``$0.0301``, ``$0.0300``); an amount that would come to nothing is shown by itself.
+    """
+    decimals = max(_FEWEST_DECIMALS, len(json_dollars(abs(limit)).partition(".")[2]))
+    if decimals > _MOST_LIMIT_DECIMALS:
+        decimals = _FEWEST_DECIMALS
+    while used != limit and _rounded(used, decimals) == _rounded(limit, decimals):
+        decimals += 1
+    shown_used, shown_limit = (
+        f"${_rounded(amount, decimals):f}" if _rounded(amount, decimals) else format_dollars(amount)
+        for amount in (used, limit)
+    )
+    return shown_used, shown_limit
 
 
 def dollars_number(nanodollars: int) -> Decimal:
@@ -162,6 +190,11 @@ def _number(given: str, number: str, *, example: str) -> Decimal:
     if len(number) > _MOST_NUMBER_CHARACTERS or _NUMBER.fullmatch(number) is None:
         raise ValueError(f"{given!r} is no number: write it as {example}")
     return Decimal(number)
+
+
+def _rounded(nanodollars: int, decimals: int) -> Decimal:
+    """An amount in dollars, rounded half up to so many decimals, of which nine are exact."""
+    return dollars_number(nanodollars).quantize(Decimal((0, (1,), -decimals)), ROUND_HALF_UP, _WIDE)
 
 
 def _whole(given: str, value: Decimal, units: int, *, finest: str) -> int:

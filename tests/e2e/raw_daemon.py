@@ -129,6 +129,7 @@ class Shim:
         secret: bytes | None = None,
         *,
         protocol: int = 2,
+        oldest_protocol: int = 0,
         held: tuple[bytes, ...] = (),
         ticket: Callable[[], bytes] | None = None,
     ) -> None:
@@ -139,7 +140,13 @@ class Shim:
         self._responses = shim_pb2_grpc.ShimStub(self._channel).Session(iter(self._requests.get, None), timeout=60.0)
         self._op_id = 0
         self.greeting = self.ask(
-            hello=shim_pb2.Hello(session_id=self.secret, client_version="test", protocol=protocol, held_calls=held)
+            hello=shim_pb2.Hello(
+                session_id=self.secret,
+                client_version="test",
+                protocol=protocol,
+                oldest_protocol=oldest_protocol,
+                held_calls=held,
+            )
         )
 
     def ask(self, **operation: Any) -> shim_pb2.Answer:

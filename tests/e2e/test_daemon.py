@@ -198,14 +198,6 @@ def test_the_ledger_and_its_lock_are_their_users_own(place: Place) -> None:
 # Its clients
 
 
-def test_an_unknown_protocol_is_told_what_to_do(place: Place, shims: Any) -> None:
-    place.serve()
-    failure = shims(protocol=1).greeting.failure
-
-    assert failure.code == shim_pb2.FAILURE_CODE_INVALID
-    assert "same version" in failure.message
-
-
 def test_the_first_operation_is_a_hello(place: Place, shims: Any) -> None:
     place.serve()
     shim = shims(b"too short")

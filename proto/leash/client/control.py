@@ -232,6 +232,11 @@ class ControlClient:
         details = error.details() or error.code().name
         if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
             return DaemonUnreachable(f"leashd at {self._socket} does not answer: {details}")
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return ControlError(
+                f"leashd at {self._socket} is older and does not know this command: restart it (`leashctl version` "
+                "says its version and pid)"
+            )
         return _CODES.get(error.code(), ControlError)(details)
 
 

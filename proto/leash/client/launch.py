@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import shlex
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
 from leash.client.errors import DaemonError, DaemonUnreachable
-from leash.client.paths import check_private, denied
+from leash.client.paths import check_private, denied, user_config
 from leash.client.probe import Reach, probe
+from leash.programs import command
+from leash.sockets import SYSTEM_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,18 +120,19 @@ async def _start(endpoint: Endpoint, deadline: float) -> None:
 
 
 def _spawn(endpoint: Endpoint, log: Path) -> subprocess.Popen[bytes]:
-    command = [
-        *(sys.executable, "-m", "leashd"),
+    config = user_config(os.environ)
+    arguments = (
         *("--ledger", str(_ledger(endpoint))),
         *("--socket", str(endpoint.socket)),
         *("--control-socket", str(endpoint.control_socket)),
         *("--idle-exit", _IDLE_EXIT),
-    ]
+        *(("--config", str(config)) if os.path.lexists(config) else ()),  # also a link to nowhere, which it refuses
+    )
     # A link that somebody else put there would have another file written to.
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         process = subprocess.Popen(  # noqa: S603 (this interpreter, and paths as arguments)
-            command,
+            command("leashd", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -168,7 +171,8 @@ def _fail(what: str, log: Path, log_start: int) -> NoReturn:
     lines = _last_lines(log, log_start)
     if lines:
         raise DaemonError("\n  ".join((f"{what}; the last lines of {log}:", *lines)))
-    raise DaemonError(f"{what} and wrote nothing to {log}: run `{sys.executable} -m leashd` to see why")
+    by_hand = shlex.join(command("leashd"))
+    raise DaemonError(f"{what} and wrote nothing to {log}: run `{by_hand}` to see why")
 
 
 def _last_lines(log: Path, log_start: int) -> list[str]:
@@ -180,7 +184,7 @@ def _last_lines(log: Path, log_start: int) -> list[str]:
 
 
 def _nobody_there(endpoint: Endpoint, socket: Path) -> str:
-    if endpoint.origin == "system":
+    if endpoint.origin == "system" or endpoint.socket == SYSTEM_SOCKET:
         return f"the system's leashd does not answer on {socket}: `systemctl start leashd` as an administrator"
     return f"no leashd answers on {socket}: start it with `leashd --ledger PATH --socket {endpoint.socket}`"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from leash.client.errors import ClientError, DaemonUnavailable, SessionFailure
+from leash.protocol import NEWEST_PROTOCOL, OLDEST_PROTOCOL
 from leash.v1 import shim_pb2, types_pb2
 
 # What an operation came to, for whoever waits for it.
@@ -104,10 +105,14 @@ class Outbox:
         """How often the daemon has declined the most patient of them."""
         return max((pending.attempts for pending in self._deferred), default=0)
 
-    def hello(self, session_id: bytes, client_version: str, protocol: int) -> shim_pb2.Operation:
+    def hello(self, session_id: bytes, client_version: str) -> shim_pb2.Operation:
         """Make the first operation of a stream, which lists the calls that this session holds."""
         hello = shim_pb2.Hello(
-            session_id=session_id, held_calls=self._calls, client_version=client_version, protocol=protocol
+            session_id=session_id,
+            held_calls=self._calls,
+            client_version=client_version,
+            protocol=NEWEST_PROTOCOL,
+            oldest_protocol=OLDEST_PROTOCOL,
         )
         return shim_pb2.Operation(op_id=next(self._op_ids), hello=hello)
 

@@ -1,6 +1,6 @@
 """Where daemons are found: sockets, runtime directories and ledgers. Nothing here creates, starts or imports anything.
 
-Order: ``--socket``, ``--db``, ``LEASH_SOCKET``, ``LEASH_DB``, the system's socket where there is one, the user's own.
+Order: ``--socket``, ``--db``, ``LEASH_SOCKET``, ``LEASH_DB``, the system's where its directory is, the user's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from leash.client.errors import AccessDenied, DaemonError
 from leash.client.probe import Reach, probe
-from leash.sockets import check_socket_path, control_socket_for, ticket_socket_for
+from leash.sockets import SYSTEM_SOCKET, check_socket_path, control_socket_for, ticket_socket_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,10 +29,10 @@ __all__ = [
     "find_endpoint",
     "group_of",
     "known_daemons",
+    "user_config",
     "user_ledger",
 ]
 
-SYSTEM_SOCKET = Path("/run/leash/leashd.sock")
 SYSTEM_GROUP = "leash"
 SYSTEM_CONTROL_GROUP = "leash-admin"
 TEMPORARY = Path("/tmp")  # noqa: S108 (the directory made in it is private, and checked before every use)
@@ -87,7 +87,8 @@ def find_endpoint(
     chosen_db = db or environ.get("LEASH_DB")
     if chosen_db:
         return _ledger_endpoint(chosen_db, environ)
-    if _exists(system_socket):
+    # The directory stays where the daemon is down, or about to be back: no reason for a detour to another one.
+    if _exists(system_socket.parent):
         return _system_endpoint(system_socket)
     return _user_endpoint(environ)
 
@@ -100,6 +101,15 @@ def user_ledger(environ: Mapping[str, str] | None = None) -> Path:
         return Path(state) / "leash" / "leash.db"
     home = values.get("HOME")
     return (Path(home) if home else Path.home()) / ".local" / "state" / "leash" / "leash.db"
+
+
+def user_config(environ: Mapping[str, str]) -> Path:
+    """Name the configuration of this user's daemons: ``leash/leashd.toml`` in the XDG configuration directory."""
+    config = environ.get("XDG_CONFIG_HOME", "")
+    if os.path.isabs(config):  # noqa: PTH117 (the XDG rule: a relative value is ignored)
+        return Path(config) / "leash" / "leashd.toml"
+    home = environ.get("HOME")
+    return (Path(home) if home else Path.home()) / ".config" / "leash" / "leashd.toml"
 
 
 def denied(endpoint: Endpoint, socket: Path) -> AccessDenied:
@@ -134,12 +144,13 @@ def known_daemons(
 ) -> list[Endpoint]:
     """List the daemons of this host: the system's, the user's own, those of named ledgers; as root other users' too.
 
-    The user's own is listed where its ledger exists, since it starts on demand. Of the rest, a socket at which nobody
-    listens is left out; one that refuses this user is listed, and opening it raises :class:`AccessDenied`.
+    The system's is listed where there is its directory, and the user's own where its ledger exists, since it starts on
+    demand. Of the rest, a socket at which nobody listens is left out; one that refuses this user is listed, and opening
+    it raises :class:`AccessDenied`.
     """
     values = os.environ if environ is None else environ
     found: list[Endpoint] = []
-    if _exists(system_socket) and _alive(system_socket):
+    if _exists(system_socket.parent):
         found.append(Endpoint(system_socket, control_socket_for(system_socket), None, "system"))
     own: Endpoint | None = None
     try:

@@ -17,7 +17,7 @@ import anyio
 import anyio.abc
 
 from leash.client.errors import ClientError, DaemonUnavailable, DaemonUnreachable
-from leash.client.link import PROTOCOL, Link, LinkLost, check_prices
+from leash.client.link import LedgerDamaged, Link, LinkLost, check_prices
 from leash.client.outbox import Outbox, Outcome, Pending, Reply
 from leash.v1 import shim_pb2, types_pb2
 
@@ -239,6 +239,8 @@ class ShimSession:
             await anyio.sleep(_MIN_RECONNECT_S * attempt)
             try:
                 return await Link.open(self._endpoint, self._hello())
+            except LedgerDamaged as damaged:
+                raise DaemonUnreachable(str(damaged)) from None
             except LinkLost as lost:
                 trouble = str(lost)
         raise DaemonUnreachable(f"leashd does not answer on {self._endpoint.socket}: {trouble}")
@@ -320,7 +322,7 @@ class ShimSession:
                     self.on_push(push)
                 self._changed()
         except LinkLost as lost:
-            self._lost(str(lost))
+            self._lost(lost)
 
     async def _write(self, link: Link, scope: anyio.CancelScope) -> None:
         try:
@@ -335,7 +337,7 @@ class ShimSession:
                     self._wake.clear()
                     await self._wake.wait()
         except LinkLost as lost:
-            self._lost(str(lost))
+            self._lost(lost)
             scope.cancel()
 
     async def _listen_for_signs(self, scope: anyio.CancelScope) -> None:
@@ -349,7 +351,7 @@ class ShimSession:
             silent += 1
             if silent == _SILENT_INTERVALS:
                 self._silent_since_s = since_s
-                self._lost(f"nothing heard from it for {_SIGN_INTERVAL_S * _SILENT_INTERVALS:.0f} s")
+                self._lost(LinkLost(f"nothing heard from it for {_SIGN_INTERVAL_S * _SILENT_INTERVALS:.0f} s"))
                 scope.cancel()
             self._outbox.ask_for_a_sign(self._loop.time())
             self._wake.set()
@@ -381,7 +383,7 @@ class ShimSession:
             await self._ended.wait()
 
     def _hello(self) -> shim_pb2.Operation:
-        return self._outbox.hello(self._session_id, self._client_version, PROTOCOL)
+        return self._outbox.hello(self._session_id, self._client_version)
 
     def _changed(self) -> None:
         """Wake whoever has something to do after the outbox has changed."""
@@ -394,9 +396,12 @@ class ShimSession:
         else:
             self._confirmed.set()
 
-    def _lost(self, trouble: str) -> None:
-        self._trouble = trouble
-        _log.info("the link to leashd was lost: %s", trouble)
+    def _lost(self, lost: LinkLost) -> None:
+        self._trouble = str(lost)
+        _log.info("the link to leashd was lost: %s", lost)
+        if isinstance(lost, LedgerDamaged):
+            self._outbox.fail_waiting(self._trouble, self._loop.time())
+            self._changed()
 
     def _unavailable(self) -> str:
         reason = f": {self._trouble}" if self._trouble else ""

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leash import units
@@ -213,3 +213,18 @@ def test_fractions_are_read(text: str, expected: int) -> None:
 def test_other_fractions_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         units.parse_fraction(text)
+
+
+@given(st.integers(0, 10**19), st.integers(0, 10**19))
+@example(1, 2)
+@example(4_999_999_999, 5_000_000_000)
+def test_amounts_that_differ_are_told_apart_and_equal_ones_are_not(used: int, limit: int) -> None:
+    shown_used, shown_limit = units.format_dollars_of(used, limit)
+    assert (shown_used == shown_limit) == (used == limit)
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(5_000_000_000, "$5.00"), (125_000_000, "$0.125"), (1, "$0.000000001"), (0, "$0.00")]
+)
+def test_an_amount_that_was_chosen_keeps_its_digits(amount: int, shown: str) -> None:
+    assert units.format_exact_dollars(amount) == shown

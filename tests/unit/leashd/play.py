@@ -60,8 +60,13 @@ class Play:
                 self.closed[event.call] = closing.closed_record(before, event, self.now_ns)
         return events
 
-    def open(self, session: bytes = ONE, *, prices: bytes = b"", **given: Any) -> tuple[Event, ...]:
-        command = OpenRun(session=session, owner_uid=7, given=given, defaults=self.defaults, prices=prices)
+    def open(
+        self, session: bytes = ONE, *, prices: bytes = b"", standing_prices: bytes = b"", **given: Any
+    ) -> tuple[Event, ...]:
+        command = OpenRun(
+            session=session, owner_uid=7, given=given, defaults=self.defaults, prices=prices,
+            standing_prices=standing_prices,
+        )  # fmt: skip
         return self.emit(control.open_run(self.account, command))
 
     def open_for_others(

@@ -30,9 +30,11 @@ def test_each_command_has_help_with_examples(command: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        ((), "Missing option '--ledger'"),
-        (("--socket", "s"), "Missing option '--ledger'"),
-        (("--ledger", "l"), "Missing option '--socket'"),
+        ((), "no ledger: name it with --ledger or in a configuration file"),
+        (("--socket", "s"), "no ledger: name it with --ledger"),
+        (("--ledger", "l"), "no socket: name it with --socket"),
+        (("--ledger", "l", "--socket", "s", "--group", "g"), "go with --system"),
+        (("--config", "/nowhere/leashd.toml"), "/nowhere/leashd.toml cannot be read: No such file"),
         (("--ledgr", "l"), "No such option '--ledgr'"),
         (("--ledger", "l", "--socket", "s", "extra"), "unexpected extra argument"),
         (("verfy",), "No such command 'verfy'"),

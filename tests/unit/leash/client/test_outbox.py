@@ -61,7 +61,7 @@ def wire() -> Wire:
 
 
 def held(wire: Wire) -> list[bytes]:
-    return list(wire.outbox.hello(b"s" * 16, "1", 1).hello.held_calls)
+    return list(wire.outbox.hello(b"s" * 16, "1").hello.held_calls)
 
 
 def settle(call_id: bytes) -> shim_pb2.Settle:

@@ -117,6 +117,15 @@ def test_a_dead_system_socket_is_no_reason_for_a_detour(environ: dict[str, str],
     assert find(environ, system_socket=system).origin == "system"
 
 
+def test_a_system_daemon_that_is_down_is_asked_for_all_the_same(environ: dict[str, str], directory: Path) -> None:
+    system = directory / "system" / "leashd.sock"
+    assert find(environ, system_socket=system).origin == "user"
+    assert known(environ, directory, system) == []
+    system.parent.mkdir()
+    assert find(environ, system_socket=system).origin == "system"
+    assert [endpoint.origin for endpoint in known(environ, directory, system)] == ["system"]
+
+
 def test_a_system_socket_that_may_not_be_opened_names_the_group(
     environ: dict[str, str], directory: Path, listen: Callable[[Path], Path], request: pytest.FixtureRequest
 ) -> None:

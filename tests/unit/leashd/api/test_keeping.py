@@ -157,6 +157,18 @@ async def test_the_audits_process_ends_with_who_asked_for_it(
     assert (responses[-1].done, responses[-1].HasField("difference")) == (True, False)
 
 
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["as the daemon runs it"])
+async def test_no_handler_of_a_fork_runs_in_the_audits_process(anyio_backend: object, keeper: Keeper) -> None:
+    # Those of gRPC start threads there, one of which may end it by SIGSEGV, which would read as a damaged ledger.
+    is_armed = [True]
+    os.register_at_fork(after_in_child=lambda: os._exit(99) if is_armed else None)
+    try:
+        responses = [response async for response in keeper.ask("Verify", control_pb2.VerifyRequest())]
+    finally:
+        is_armed.clear()
+    assert responses[-1].done
+
+
 async def test_an_audit_that_dies_of_damaged_pages_is_a_difference(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from leashd.clock import LedgerClock
 from leashd.committer import Committer
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.operations import CloseRun, Hello, OpenRun, Probe, Probed
+from leashd.standing import Standing
 from leashd.tenancy import RunNames
 from leashd.tickets import Caller
 
@@ -23,7 +24,8 @@ from leashd.tickets import Caller
 async def stream(tmp_path: Path) -> AsyncIterator[_Stream]:
     ledger = LmdbLedger(tmp_path / "leash.db")
     context: Any = None  # nothing is read or written here
-    yield _Stream(Committer(ledger, LedgerClock(None)), context, Caller(7), RunNames())
+    committer = Committer(ledger, LedgerClock(None))
+    yield _Stream(committer, context, Caller(7), RunNames(), Standing(committer))
     ledger.close()
 
 

@@ -49,6 +49,25 @@ def test_another_price_table_is_taken_and_none_keeps_the_one_there_was() -> None
     assert play.account.prices == b"table002"
 
 
+def test_the_standing_table_is_for_runs_that_nobody_has_open() -> None:
+    play = Play()
+    play.open(prices=b"table001")
+    play.open(TWO, standing_prices=b"standing")
+    assert play.account.prices == b"table001", "the first opener's calls cost what they cost"
+    play.open(standing_prices=b"standing")  # it is back after its stream was away
+    assert play.account.prices == b"table001"
+
+    play.close(TWO)
+    play.close()
+    play.open(standing_prices=b"standing")
+    assert play.account.prices == b"standing"
+
+    new = Play()
+    new.open()
+    new.open(TWO, standing_prices=b"standing")
+    assert new.account.prices == b"standing", "it had none"
+
+
 def test_who_opens_for_others_is_an_opener_whose_looser_limits_are_not_in_force() -> None:
     play = running(max_calls=5)
     [opened] = play.open_for_others(TWO, max_calls=9, max_cost_nanodollars=3)
