@@ -21,9 +21,10 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one gateway; a reload replaces them all, but what the sockets and the daemon are.
 
     ``limits`` are those that were given, ``defaults`` those of a new run for which nothing else is said; ``prices`` is
-    the table's own text, empty where there is none. ``tokens`` is None where anybody may come in. ``tls_cert`` and
-    ``tls_key`` are PEM texts, empty without TLS. Counts of zero turn a bound off; ``max_connections`` is this worker's
-    share. Durations are in seconds; zero waits without end, but for ``shutdown_timeout_s``, where it is no time at all.
+    the table's own text, empty where there is none. ``tokens`` is None where anybody may come in. ``run`` is the one
+    run that every call belongs to, empty for a gateway of many. ``tls_cert`` and ``tls_key`` are PEM texts, empty
+    without TLS. Counts of zero turn a bound off; ``max_connections`` is this worker's share. Durations are in seconds;
+    zero waits without end, but for ``shutdown_timeout_s``, where it is no time at all.
     """
 
     endpoint: Endpoint
@@ -33,6 +34,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Governance
     prices: str = ""
     tokens: TokenBook | None
+    run: str = ""
     require_run_id: bool
     max_open_runs: int
     run_idle_s: float

@@ -111,6 +111,9 @@ class GatewayDoor:
         if token is not None and token.run and full_name and full_name != f"{token.tenant}/{token.run}":
             message = f"this token is for the run {token.run} only: name that one in X-Loop-Id, or none"
             return Denial(status=401, code="unauthorized", message=message, path=path)
+        if self._config.run and run not in ("", self._config.run):
+            message = f"this shim is for the run {self._config.run} only: name that one in X-Loop-Id, or none"
+            return Denial(status=401, code="unauthorized", message=message, path=path)
         try:
             return Visitor(
                 path=path,
@@ -148,6 +151,8 @@ class GatewayDoor:
     def _full_name(self, token: Token | None, run: str) -> str:
         """The run's name with its tenant; empty where none is named and one has to be. Raises ``ValueError``."""
         name = check_name_part(run) if run else ""
+        if self._config.run:
+            return self._config.run
         if not name:
             bound = token.run if token is not None else ""
             name = bound or ("" if self._config.require_run_id else DEFAULT_RUN)

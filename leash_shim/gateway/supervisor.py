@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from leash.notify import Notifier
     from leash.v1 import shim_pb2
     from leash_shim.gateway.config import GatewayConfig
 
@@ -62,7 +63,8 @@ class GatewayPlan:
     """What a gateway is going to do.
 
     ``listeners`` has one socket for each worker, or one for all. ``reread`` settles the configuration anew, from the
-    files as they are then, and raises ValueError with a sentence. ``say`` tells the person a line.
+    files as they are then, and raises ValueError with a sentence. ``say`` tells the person a line, ``notifier`` the
+    service manager how it is.
     """
 
     config: GatewayConfig
@@ -73,6 +75,7 @@ class GatewayPlan:
     announcement: str
     reread: Callable[[], GatewayConfig]
     say: Callable[[str], None]
+    notifier: Notifier
 
 
 @dataclass(slots=True, eq=False)
@@ -124,6 +127,7 @@ class Supervisor:
 
     async def live(self) -> None:
         """Runs the gateway until it is told to end. Raises groups of ``GatewayFailure`` and ``ClientError``."""
+        watchdog_s = self._plan.notifier.watchdog_interval_s
         received = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
         with ExitStack() as stack, anyio.open_signal_receiver(*received) as signals:
             if self._plan.admin is not None:
@@ -135,6 +139,8 @@ class Supervisor:
                 async with anyio.create_task_group() as self._group:
                     self._group.start_soon(self._take_signals, signals)
                     self._group.start_soon(self._announce)
+                    if watchdog_s is not None:
+                        self._group.start_soon(self._feed_watchdog, watchdog_s)
                     if self._plan.admin is not None:
                         self._group.start_soon(self._serve_admin, self._plan.admin)
                     for slot in self._slots:
@@ -146,7 +152,7 @@ class Supervisor:
         async for number in signals:
             match number:
                 case signal.SIGHUP:
-                    self._group.start_soon(self._reload)
+                    self._group.start_soon(self._reload_and_tell)
                 case signal.SIGUSR2:
                     self._group.start_soon(self._renew)
                 case _ if self._leaving:
@@ -159,6 +165,13 @@ class Supervisor:
         for slot in self._slots:
             await slot.has_served.wait()
         self._plan.say(self._plan.announcement)
+        self._plan.notifier.ready(self._plan.announcement)
+
+    async def _feed_watchdog(self, interval_s: float) -> None:
+        """Shows that workers that die would be renewed: by the loop that does it."""
+        while True:
+            self._plan.notifier.alive()
+            await anyio.sleep(interval_s)
 
     async def _keep(self, slot: _Slot) -> None:
         """Has a worker serve in a slot, whatever becomes of it."""
@@ -236,6 +249,14 @@ class Supervisor:
                     await before.drain()
             self._plan.say("all workers are new")
 
+    async def _reload_and_tell(self) -> None:
+        self._plan.notifier.reloading()
+        try:
+            await self._reload()
+        finally:
+            if not self._leaving:
+                self._plan.notifier.ready(self._plan.announcement)
+
     async def _reload(self) -> None:
         """Takes the files as they are now, all of them or none."""
         async with self._changing:
@@ -261,6 +282,7 @@ class Supervisor:
 
     async def _leave(self) -> None:
         """Ends the workers in order, or at once where that is asked for."""
+        self._plan.notifier.stopping("calls under way are ended")
         with anyio.move_on_after(self._plan.drain_delay_s):
             await self._hurry.wait()
         self._draining = True

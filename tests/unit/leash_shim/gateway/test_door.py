@@ -90,6 +90,19 @@ async def test_a_token_makes_the_run_its_tenants() -> None:
         assert visitor(gate.admit(CALL, headers(X_Leash_Token=TEAM_A))).run == "team-a/default"
 
 
+async def test_a_shim_of_one_run_needs_no_name_and_takes_no_other() -> None:
+    for book, others in ((tokens(), {"X_Leash_Token": TEAM_A}), (None, {})):
+        async with door(tokens=book, run="nightly") as gate:
+            assert visitor(gate.admit(CALL, headers(**others))).run == "nightly"
+            assert visitor(gate.admit(CALL, headers(X_Loop_Id="nightly", **others))).run == "nightly"
+            for refused in (
+                gate.admit(CALL, headers(X_Loop_Id="weekly", **others)),
+                gate.admit(f"/run/weekly{CALL}", headers(**others)),
+            ):
+                assert (denial(refused).status, denial(refused).code) == (401, "unauthorized")
+                assert "the run nightly only" in denial(refused).message
+
+
 async def test_a_header_goes_before_the_path() -> None:
     async with door(tokens=tokens()) as gate:
         path = f"/t/{TEAM_A}/run/one{CALL}"

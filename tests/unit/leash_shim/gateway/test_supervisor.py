@@ -9,12 +9,14 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import anyio
 import pytest
 
 from leash.client.errors import DaemonUnavailable
+from leash.notify import Notifier
 from leash_shim.gateway.config import GatewayConfig
 from leash_shim.gateway.supervisor import GatewayFailure, GatewayPlan, Supervisor
 from tests.unit.leash_shim.gateway.settings import gateway_config
@@ -142,7 +144,12 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     @asynccontextmanager
     async def started(
-        *, workers: int = 1, fates: tuple[str, ...] = (), drain_delay_s: float = 0.0, **settings: Any
+        *,
+        workers: int = 1,
+        fates: tuple[str, ...] = (),
+        drain_delay_s: float = 0.0,
+        notifier: Notifier | None = None,
+        **settings: Any,
     ) -> AsyncIterator[Gateway]:
         company, said, files = Company(), [], []
         company.fates.extend(fates)
@@ -165,6 +172,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
                 announcement="here",
                 reread=reread,
                 say=said.append,
+                notifier=notifier or Notifier(),
             )
             gateway = Gateway(Supervisor(plan), company, said, files, anyio.Event())
 
@@ -189,6 +197,34 @@ async def test_it_says_where_it_is_once_all_workers_serve(start: Callable[..., A
         assert gateway.said == []
         gateway.company.started[1].ready.set()
         await gateway.until(lambda: gateway.said == ["here"])
+
+
+async def test_the_service_manager_is_told_when_it_serves_reloads_and_ends(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        notifier = Notifier(str(tmp_path / "notify"), watchdog_interval_s=3600.0)
+
+        async def heard() -> str:
+            with anyio.fail_after(PATIENCE_S):
+                while True:
+                    try:
+                        return manager.recv(4096).decode().split("\n")[0]
+                    except BlockingIOError:
+                        await anyio.sleep(0.01)
+
+        async with start(fates=("hangs",), notifier=notifier) as gateway:
+            assert await heard() == "WATCHDOG=1"
+            gateway.company.started[0].ready.set()
+            assert await heard() == "READY=1"
+            for found in (gateway_config(), "line 3 of it is wrong"):
+                gateway.files.append(found)
+                await gateway.signal(signal.SIGHUP)
+                assert [await heard(), await heard()] == ["RELOADING=1", "READY=1"]
+            await gateway.signal(signal.SIGTERM)
+            assert await heard() == "STOPPING=1"
 
 
 async def test_a_worker_that_dies_is_replaced_for_as_long_as_it_takes(
