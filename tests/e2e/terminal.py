@@ -9,21 +9,26 @@ import select
 import signal
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+_BASH = ("bash", "--norc", "--noprofile", "-i")
 
 
 class Terminal:
     """A shell at a pseudo-terminal, typed into as a person would."""
 
-    def __init__(self, *, environ: Mapping[str, str], home: Path) -> None:
+    def __init__(
+        self, *, environ: Mapping[str, str], home: Path, command: Sequence[str] = _BASH, echo: bool = False
+    ) -> None:
         environ = {**environ, "PS1": "ready> ", "HOME": str(home)}
         environ.pop("PROMPT_COMMAND", None)
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
-            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environ)
+            os.execvpe(command[0], list(command), environ)
         attributes = termios.tcgetattr(self._descriptor)
-        attributes[3] &= ~termios.ECHO
+        if not echo:
+            attributes[3] &= ~termios.ECHO
         termios.tcsetattr(self._descriptor, termios.TCSANOW, attributes)
         self.seen = ""
         self.wait_for("ready> ")
