@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from leash.units import NANOSECONDS_PER_SECOND, dollars_number, format_dollars, format_duration
+from leash.units import NANOSECONDS_PER_SECOND, dollars_number, format_dollars_of, format_duration
 from leash.v1 import types_pb2
 
 if TYPE_CHECKING:
@@ -280,7 +280,8 @@ def _refused_message(run: str, refusal: shim_pb2.Refused) -> str:
     stopped = refusal.reason in _STOPPING and not refusal.transient and not refusal.payment_required
     subject = f"leash stopped run {run}" if stopped else f"leash refused a call of run {run}"
     message = f"{subject}: {reason_name(refusal.reason)} ({_figures(refusal)})"
-    return f"{message}. {refusal.detail}" if refusal.detail else message
+    detail = refusal.detail
+    return f"{message}. {detail[0].upper()}{detail[1:]}" if detail else message
 
 
 def _figures(refusal: shim_pb2.Refused) -> str:
@@ -289,7 +290,8 @@ def _figures(refusal: shim_pb2.Refused) -> str:
     after = f"after {_counted(refusal.calls, 'call')}"
     match refusal.unit:
         case types_pb2.UNIT_NANODOLLARS:
-            return f"{format_dollars(used)} of {format_dollars(limit)} {after}"
+            shown_used, shown_limit = format_dollars_of(used, limit)
+            return f"{shown_used} of {shown_limit} {after}"
         case types_pb2.UNIT_CALLS:
             return f"{used:,} of {_counted(limit, 'call')}"
         case types_pb2.UNIT_NANOSECONDS:

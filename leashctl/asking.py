@@ -46,6 +46,11 @@ def ask_with(kind: type[_Client], endpoint: Endpoint, request: Callable[[_Client
         raise Failure(str(error)) from error
 
 
+async def ledger_of(endpoint: Endpoint, client: ControlClient) -> str:
+    """The path of the daemon's ledger, which is known where the daemon was chosen by it."""
+    return str(endpoint.ledger) if endpoint.ledger else (await client.info()).ledger
+
+
 async def full_name(client: ControlClient, run: str) -> str:
     """The run that a person means: the one of this name, or that of the one tenant that has a run of this name.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leash.progress import progress
+from leashctl.completing import complete_file
 from leashctl.failure import Failure, say
 from leashctl.new_file import STANDARD_OUTPUT, Target, check_free, written
 from leashctl.options import chosen_endpoint, endpoint_options
@@ -25,11 +26,14 @@ Examples:
   leashctl backup leash-backup.db
   leashctl backup - | zstd > leash-backup.db.zst
   leashd verify --ledger leash-backup.db
+
+\b
+Exit code: 0 where the copy is whole; 1 where there is none; 2 for a mistake in the command line.
 """
 
 
 @click.command(short_help="Copy a ledger that is in use.", epilog=_EXAMPLES)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_file)
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @endpoint_options
 def backup(*, file: str, force: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from leash.progress import progress
+from leashctl.completing import complete_file
 from leashctl.failure import Failure
 from leashctl.new_file import STANDARD_OUTPUT, Target, written
 from leashctl.options import RUN, chosen_endpoint, endpoint_options
@@ -34,6 +35,9 @@ Examples:
   leashctl export > journal.jsonl
   leashctl export nightly --output nightly.jsonl
   leashctl export | jq -r 'select(.kind == "settled") | [.run, .at, .model, .cost] | @tsv'
+
+\b
+Exit code: 0 where everything is written; 1 where it is not; 2 for a mistake in the command line.
 """
 
 
@@ -44,6 +48,7 @@ Examples:
     "-o",
     default=STANDARD_OUTPUT,
     metavar="FILE",
+    shell_complete=complete_file,
     help="Write to this file, which appears once it is whole.  [default: standard output]",
 )
 @endpoint_options

@@ -20,6 +20,10 @@ Examples:
   leash --upstream http://127.0.0.1:9099 --max-calls 3 -- python agent.py
   leashctl fake-provider --delay 2s --chunks 50 --chunk-delay 100ms
   leashctl fake-provider --status 503
+
+\b
+Exit code: 0 when it was told to end; 1 where the address is in use; 2 for a mistake in the command
+line.
 """
 
 
@@ -40,12 +44,20 @@ def _parse_address(text: str) -> tuple[str, int]:
     help="Where it listens; port 0 takes a free one.",
 )
 @click.option("--model", default="demo-model", show_default=True, help="The model that it names.")
-@click.option("--prompt-tokens", type=click.IntRange(min=0), default=1000, show_default=True)
-@click.option("--completion-tokens", type=click.IntRange(min=0), default=500, show_default=True)
+@click.option(
+    "--prompt-tokens", type=click.IntRange(min=0), default=1000, show_default=True, help="Input tokens of each answer."
+)
+@click.option(
+    "--completion-tokens",
+    type=click.IntRange(min=0),
+    default=500,
+    show_default=True,
+    help="Output tokens of each answer.",
+)
 @click.option("--delay", type=DURATION, default="0", show_default=True, help="Before each answer.")
 @click.option("--chunks", type=click.IntRange(min=1), default=10, show_default=True, help="Pieces of a stream.")
 @click.option("--chunk-delay", type=DURATION, default="0", show_default=True, help="Before each piece.")
-@click.option("--status", type=click.IntRange(200, 599), default=200, show_default=True, help="Of every answer.")
+@click.option("--status", type=click.IntRange(200, 599), default=200, show_default=True, help="Status of every answer.")
 @click.option("--no-usage", is_flag=True, help="Report no usage.")
 @click.option("--tool-calls", is_flag=True, help="Answer with a call of a function.")
 @click.option("--reply", default="", help="The text of every answer; by default each has its own.")

@@ -6,7 +6,7 @@ What comes from files is settled anew on a reload, by the same code: ``GatewayFl
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +55,10 @@ class GatewayFlags:
         """The configuration, with the files as they are now. ValueError with a sentence."""
         flags = self.flags
         prices, tokens = self._prices(), self._tokens()
-        defaults = DEFAULTS if prices else replace(DEFAULTS, max_cost=0)
         limits = Governance.from_flags(flags)
         tenants = {} if tokens is None else tokens.tenants
         for name, own in (("the gateway", Governance()), *((name, tenant.limits) for name, tenant in tenants.items())):
-            _check_limits(name, defaults.overridden_by(limits).overridden_by(own))
+            _check_limits(name, DEFAULTS.overridden_by(limits).overridden_by(own))
         if flags["tls_cert"]:
             # By their names for the person, and by their texts for the workers.
             tls_context(flags["tls_cert"], flags["tls_key"])
@@ -69,9 +68,10 @@ class GatewayFlags:
             client_version=client_version(),
             upstreams=self._upstreams(),
             limits=limits,
-            defaults=defaults,
+            defaults=DEFAULTS,
             prices=prices.text.decode("utf-8") if prices else "",
             tokens=tokens,
+            run=flags["run"] or "",
             require_run_id=flags["require_run_id"],
             max_open_runs=flags["max_runs"],
             run_idle_s=seconds(flags["run_idle"]),
@@ -127,6 +127,10 @@ def check_access(flags: Mapping[str, Any]) -> None:
         raise click.UsageError(
             "a gateway needs a token, which its clients send as X-Leash-Token: make one with `leashctl gen-token`, and "
             "give it with LEASH_AUTH_TOKEN or --auth-token-file FILE; --insecure lets in whoever can reach it"
+        )
+    if flags["run"] and flags["auth_token_file"]:
+        raise click.UsageError(
+            "--run is for one agent, and a file of tokens for many: give its own by LEASH_AUTH_TOKEN"
         )
     if bool(flags["tls_cert"]) != bool(flags["tls_key"]):
         missing = "--tls-key" if flags["tls_cert"] else "--tls-cert"

@@ -13,6 +13,9 @@ _EXAMPLES = """\b
 Examples:
   leashctl gen-token
   leashctl gen-token > token && chmod 600 token
+
+\b
+Exit code: 0; 2 for a mistake in the command line.
 """
 
 

@@ -20,7 +20,7 @@ from leash.v1 import shim_pb2, types_pb2
 from leashctl.child import SIGNALLED, CommandFailure
 from leashctl.failure import EXIT_STOPPED, Failure, say
 from leashctl.process_tree import end_left_behind, end_tree
-from leashctl.render import end_line, policy_name, silence_line, unresolved_line
+from leashctl.render import end_line, policy_name, silence_line, unresolved_line, warning_line, would_stop_line
 from leashctl.version import client_version
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ _PATIENCE_S = 1.0
 
 # The daemon confirms outcomes in milliseconds; one that is just restarting gets its chance.
 _CONFIRM_S = 5.0
+
+# A run is warned once for each budget and each way to be blind; more than these are raises of its limits.
+_MOST_WARNINGS = 20
 
 _STOPPED = (types_pb2.STATUS_STOPPED, types_pb2.STATUS_KILLED)
 
@@ -76,6 +79,7 @@ class GovernedRun:
         self._calls_before = 0
         self._stopped = False
         self._killed = False
+        self._warned: list[shim_pb2.RunWarned] = []
 
     async def live(self) -> int:
         """Opens the run, serves the program until it has ended, closes the run; returns the exit code."""
@@ -116,9 +120,10 @@ class GovernedRun:
             await self._session.put_prices(self._plan.prices.text)
             account = await self._session.open_run(opening)
         self._calls_before = _calls(account)
-        if not self._child.pid and not self._killed:
+        if not account.priced:  # by a table of its own, or the daemon's
             limits = account.limits
             self._plan.say_about_prices(budgeted=limits.max_cost_nanodollars > 0, on_blind=policy_name(limits.on_blind))
+        if not self._child.pid and not self._killed:
             self._child.start(self._plan.command, self._plan.environ)
             # Again, now that there is a process to name. Its limits are declared already.
             opening.pid = self._child.pid
@@ -181,6 +186,8 @@ class GovernedRun:
         """Acts on what the daemon tells unasked."""
         if self._app is not None:
             self._app.on_push(push)
+        if push.WhichOneof("kind") == "run_warned" and len(self._warned) < _MOST_WARNINGS:
+            self._warned.append(push.run_warned)
         if push.WhichOneof("kind") != "run_stopped" or push.run_stopped.run != self._plan.run:
             return
         self._stopped = True
@@ -205,10 +212,11 @@ class GovernedRun:
         if account is None:
             say(f"run {run} ended, its totals are not known: {self._trouble} (`leashctl inspect {run}` may know them)")
         else:
-            if unresolved := unresolved_line(account):
-                say(unresolved)
-            if silence := self._silence(account):
-                say(silence)
+            # At the end: before that the terminal is the program's. What stopped the run needs no warning any more.
+            warnings = (warning_line(warned) for warned in self._warned if warned.reason != account.reason)
+            notices = (*warnings, would_stop_line(account), unresolved_line(account), self._silence(account))
+            for notice in filter(None, notices):
+                say(notice)
             say(end_line(account))
             self._stopped = account.status in _STOPPED
         if self._stopped or self._child.exit_code is None:

@@ -21,7 +21,7 @@ Examples:
   leashctl healthcheck --url http://127.0.0.1:8089/readyz
 
 \b
-Exit code: 0 where the gateway is ready, 1 where it is not.
+Exit code: 0 where the gateway is ready; 1 where it is not; 2 for a mistake in the command line.
 """
 
 

@@ -21,6 +21,9 @@ Examples:
   leashctl inspect nightly
   leashctl inspect nightly --entries 0
   leashctl inspect nightly --json | jq '.entries[] | select(.kind == "settled") | .cost'
+
+\b
+Exit code: 0; 1 where there is no such run, or leash failed; 2 for a mistake in the command line.
 """
 
 
@@ -32,12 +35,12 @@ Examples:
     default=None,
     help=f"Show the last so many journal entries, 0 for all.  [default: {_SHOWN_ENTRIES}; all with --json]",
 )
-@click.option("--json", "as_json", is_flag=True, help="One object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @endpoint_options
 def inspect(*, run: str, entries: int | None, as_json: bool) -> None:
     """Show a run's account, limits and journal."""
     endpoint = chosen_endpoint()
-    from leashctl.asking import ask, ask_about, full_name  # noqa: PLC0415
+    from leashctl.asking import ask, ask_about, full_name, ledger_of  # noqa: PLC0415
     from leashctl.users import user_name  # noqa: PLC0415
 
     most = entries if entries is not None else 0 if as_json else _SHOWN_ENTRIES
@@ -46,8 +49,7 @@ def inspect(*, run: str, entries: int | None, as_json: bool) -> None:
         name = await full_name(client, run)
         account = await ask_about(endpoint, client, name, client.get(name))
         after_seq = max(account.entries - most, 0) if most else 0
-        ledger = str(endpoint.ledger) if endpoint.ledger else (await client.info()).ledger
-        return account, await client.journal(name, after_seq=after_seq), ledger
+        return account, await client.journal(name, after_seq=after_seq), await ledger_of(endpoint, client)
 
     account, journal, ledger = ask(endpoint, look)
     owner = user_name(account.owner_uid)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from leashctl import DISTRIBUTION
+from leashctl.completing import PROGRAM
 from leashctl.options import endpoint_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # What each command is: its module and the command in it. In the order in which they are listed.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -30,6 +34,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "fake-provider": ("fake_provider_command", "fake_provider"),
     "gen-token": ("gen_token", "gen_token"),
     "healthcheck": ("healthcheck", "healthcheck"),
+    "install-systemd": ("install_systemd", "install_systemd"),
+    "completion": ("completion", "completion"),
     "version": ("version", "version"),
 }
 
@@ -44,13 +50,21 @@ Examples:
   leashctl wrap --max-cost 5 -- python agent.py
   leashctl serve --auth-token-file tokens --max-cost 20
   leashctl ps
+
+\b
+Exit codes: 0 when it is done, 1 when leash failed or what was asked for is not there, 2 for a mistake in
+the command line. `wrap` ends as its program does, or with 3 when the run was stopped. Each command's help
+has its own.
 """
 
 _ALIAS_EXAMPLES = """\b
 Examples:
   leash demo
-  leash --max-cost 5 -- python agent.py    (`leash wrap --help` lists the flags)
+  leash --max-cost 5 -- python agent.py    # `leash wrap --help` lists the flags
   leash ps
+
+\b
+Exit codes: those of the command; `leash wrap --help` has those of a wrapped program.
 """
 
 
@@ -89,6 +103,18 @@ class Alias(Commands):
         if first and first not in _COMMANDS and first not in _OWN_FLAGS:
             args = [*args[:position], "wrap", *args[position:]]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What the group completes, and what ``wrap`` would: its flags, or a program."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 (only where Tab was pressed)
+
+        items = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            wrap = self.get_command(ctx, "wrap")
+            assert wrap is not None, "it is listed"
+            flags = wrap.shell_complete(click.Context(wrap, parent=ctx, info_name="wrap"), incomplete)
+            return list({item.value: item for item in (*items, *flags)}.values())
+        return items or [CompletionItem("0", type=PROGRAM)]
 
 
 def _after_own_options(args: list[str]) -> int:

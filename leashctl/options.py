@@ -16,9 +16,12 @@ from click.core import ParameterSource
 from leash.governance import BLIND_POLICIES, Governance, parse_count
 from leash.names import check_run_name
 from leash.units import parse_dollars, parse_duration, parse_fraction, parse_rate
+from leashctl.completing import complete_file, complete_runs
 from leashctl.failure import Failure
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from leash.client.paths import Endpoint
 
 # Where a command's context keeps which daemon was named.
@@ -73,6 +76,17 @@ class Parsed(click.ParamType[_T]):
             self.fail(str(error), param, ctx)
 
 
+class _RunName(Parsed[str]):
+    """The name of a run, which the shell completes from those that the daemon has."""
+
+    def __init__(self) -> None:
+        super().__init__("run", check_run_name)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so."""
+        return complete_runs(ctx, param, incomplete)
+
+
 class Flag(click.Option):
     """An option that also reads ``LEASH_`` and its name, and whose errors name where the value came from."""
 
@@ -104,7 +118,7 @@ class BareFlag(Flag):
 DOLLARS = Parsed("dollars", parse_dollars)
 DURATION = Parsed("duration", parse_duration)
 COUNT = Parsed("count", parse_count)
-RUN = Parsed("run", check_run_name)
+RUN = _RunName()
 
 # What each limit is for; what a new run has where it is not given stands in DEFAULTS.
 _LIMITS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -236,6 +250,7 @@ def endpoint_options(command: _Command) -> _Command:
         metavar="PATH",
         expose_value=False,
         callback=_name_daemon,
+        shell_complete=complete_file,
         help="The daemon's socket; else LEASH_SOCKET.",
     )
     ledger = click.option(
@@ -244,6 +259,7 @@ def endpoint_options(command: _Command) -> _Command:
         metavar="PATH",
         expose_value=False,
         callback=_name_daemon,
+        shell_complete=complete_file,
         help="A ledger with a daemon of its own; else LEASH_DB.",
     )
     return socket(ledger(command))

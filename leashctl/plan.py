@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from leash.governance import Governance
 from leashctl.failure import say
+from leashctl.options import DEFAULTS
 from leashctl.price_notice import price_notice
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _BACKLOG = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One wrapped run. ``environ`` is the program's, whole; ``limits`` what was given, ``defaults`` what was not.
+    """One wrapped run. ``environ`` is the program's, whole; ``limits`` what was given of them.
 
     ``is_named`` says that the run may exist already, and may refuse what is asked of it. ``secret`` is the first part
     of the paths in the program's base URLs, which the shim wants to see again.
@@ -39,7 +40,6 @@ class Plan:
     secret: str = field(repr=False)
     upstreams: Mapping[str, str]
     limits: Governance
-    defaults: Governance
     prices: PriceFile | None
     inject: bool
     max_body_bytes: int
@@ -55,7 +55,7 @@ class Plan:
         return shim_pb2.OpenRun(
             run=self.run,
             limits=self.limits.to_wire(),
-            defaults=self.defaults.to_wire(),
+            defaults=DEFAULTS.to_wire(),
             prices_sha256=hashlib.sha256(self.prices.text).digest() if self.prices else b"",
             pid=pid,
             kind="wrap",

@@ -22,12 +22,16 @@ Examples:
   leashctl prices check prices.json
   leashctl prices check prices.json --model gpt-4o
 \b
-  A call with 12,000 input tokens, 4,000 of them read from the cache, and 800 output tokens:
+  # A call with 12,000 input tokens, 4,000 of them read from the cache, and 800 output tokens:
   leashctl prices check prices.json --model gpt-4o --input 12000 --cached-input 4000 --output 800
 \b
-  The same in the batch tier; and one with two web searches, for a script:
+  # The same in the batch tier; and one with two web searches, for a script:
   leashctl prices check prices.json --model gpt-4o --input 12000 --output 800 --tier batch
   leashctl prices check prices.json --model gpt-4o --input 12000 --output 800 --web-search 2 --json
+
+\b
+Exit code: 0 where the table is valid; 1 where it does not price the model; 2 where it is invalid, or for
+a mistake in the command line.
 """
 
 # Each flag that counts something of a call, the field of Usage that it sets, and what it is.
@@ -61,7 +65,7 @@ def _count_options(command: _Command) -> _Command:
 @click.option("--all", "show_all", is_flag=True, help="List every model, however many there are.")
 @_count_options
 @click.option("--tier", metavar="NAME", help="The service tier that the call asks for, such as batch.")
-@click.option("--json", "as_json", is_flag=True, help="One object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(
     *, file: Path, model: str | None, show_all: bool, tier: str | None, as_json: bool, **counts: int | None
 ) -> None:
@@ -71,8 +75,6 @@ def check(
     most that a request within these bounds could. --input and --output are totals, as leash records them: the other
     counts of tokens are parts of them, and each token bills once. (Anthropic reports cached and written tokens beside
     its input, Gemini thoughts beside its output: add them up for the totals.)
-
-    Exit code: 0 the table is valid, 1 it does not price the model, 2 it is invalid.
     """
     from leashctl.price_file import PriceFile, PriceFileError  # noqa: PLC0415
 

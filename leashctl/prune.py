@@ -21,13 +21,16 @@ _EXAMPLES = """\b
 Examples:
   leashctl prune --older-than 90d --dry-run
   leashctl export > journal.jsonl && leashctl prune --older-than 90d
+
+\b
+Exit code: 0; 1 when leash failed; 2 for a mistake in the command line.
 """
 
 
 @click.command(short_help="Drop the entries of runs long finished.", epilog=_EXAMPLES)
 @click.option("--older-than", type=DURATION, required=True, help="Since a run's last entry, such as 90d.")
 @click.option("--dry-run", is_flag=True, help="Count what would go, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @endpoint_options
 def prune(*, older_than: int, dry_run: bool, as_json: bool) -> None:
     """Replace the entries of runs that finished long ago by one checkpoint each.

@@ -25,6 +25,10 @@ Examples:
   leashctl ps
   leashctl ps --all --json | jq '.[] | select(.total_cost > 1)'
   leashctl ps --db ./project.db
+
+\b
+Exit code: 0, also where there is no run; 1 where no daemon could be asked; 2 for a mistake in the
+command line.
 """
 
 
@@ -43,7 +47,7 @@ class Fleet:
 
 @click.command(short_help="List the runs on this host.", epilog=_EXAMPLES)
 @click.option("--all", "show_all", is_flag=True, help="Finished runs as well.")
-@click.option("--json", "as_json", is_flag=True, help="An array of objects.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 @endpoint_options
 def ps(*, show_all: bool, as_json: bool) -> None:
     """List the runs on this host: those that run, and those that were stopped or killed."""

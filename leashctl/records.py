@@ -50,6 +50,7 @@ def run_record(account: types_pb2.Account, *, owner: str, ledger: str) -> dict[s
         "pid": account.pid or None,
         "owner": owner,
         "ledger": ledger,
+        "would_stop": [reason_name(reason) for reason in account.would_stop],
     }
 
 
@@ -64,7 +65,6 @@ def inspected_record(
         "error_calls": account.error_calls,
         "created_at": instant(account.created_at_unix_ns),
         "deadline_at": instant(account.deadline_at_unix_ns),
-        "would_stop": [reason_name(reason) for reason in account.would_stop],
         "limits": limits_record(account.limits),
         "unresolved": [_unresolved_record(call) for call in account.unresolved],
         "entries": [entry_record(entry) for entry in entries],

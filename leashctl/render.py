@@ -9,12 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from leash.names import short_call
-from leash.units import NANODOLLARS_PER_DOLLAR, format_dollars, format_duration
+from leash.units import (
+    NANODOLLARS_PER_DOLLAR,
+    format_dollars,
+    format_dollars_of,
+    format_duration,
+    format_exact_dollars,
+)
 from leash.v1 import types_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from leash.v1 import shim_pb2
     from leashctl.processes import Live
 
 _CENT_NANODOLLARS = NANODOLLARS_PER_DOLLAR // 100
@@ -80,6 +87,22 @@ def unresolved_line(account: types_pb2.Account) -> str:
     return f"{calls} {held} of the budget: see `leashctl inspect {account.run}`"
 
 
+def warning_line(warned: shim_pb2.RunWarned) -> str:
+    """That a run has crossed the warning line of a budget, or had a call that no budget could count."""
+    if not warned.unit:
+        return f"warning: run {warned.run} had a call that could not be metered or priced ({warned.reason})"
+    used, limit = _figures(warned.used, warned.limit, warned.unit)
+    return f"warning: run {warned.run} came to {used} of {limit} ({warned.reason})"
+
+
+def would_stop_line(account: types_pb2.Account) -> str:
+    """Which boundaries a run that is only observed went past; empty for none."""
+    if not account.would_stop:
+        return ""
+    reasons = ", ".join(map(reason_name, account.would_stop))
+    return f"run {account.run} is only observed; without --observe it would have been stopped: {reasons}"
+
+
 def silence_line(seen: Mapping[str, int], *, failed: bool, turned_away: int = 0) -> str:
     """Why a run may have ended without one governed call, by how many requests of which kind its shim has seen.
 
@@ -137,9 +160,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, width: int =
 
 def run_row(account: types_pb2.Account, live: Live | None, *, now_ns: int) -> list[str]:
     """The cells of ``RUN_COLUMNS`` for one run."""
-    reason = account.reason
+    reasons = [account.reason] if account.reason else []
     if account.unresolved_calls:
-        reason = f"{reason}, {account.unresolved_calls} unresolved".removeprefix(", ")
+        reasons.append(f"{account.unresolved_calls} unresolved")
+    reasons += [f"would stop: {reason_name(reason)}" for reason in account.would_stop]
     max_cost = account.limits.max_cost_nanodollars
     return [
         account.run,
@@ -148,9 +172,9 @@ def run_row(account: types_pb2.Account, live: Live | None, *, now_ns: int) -> li
         f"{account.open_calls}",
         f"{account.input_tokens + account.output_tokens}",
         format_dollars(account.total_cost_nanodollars),
-        format_dollars(max_cost) if max_cost else _NONE,
+        format_exact_dollars(max_cost) if max_cost else _NONE,
         format_duration(max(now_ns - account.created_at_unix_ns, 0)),
-        reason or _NONE,
+        ", ".join(reasons) or _NONE,
         f"{account.pid}" if account.pid else _NONE,
         f"{live.cpu_percent:.1f}%" if live else _NONE,
         _size(live.memory_bytes) if live else _NONE,
@@ -195,15 +219,15 @@ def limit_lines(limits: types_pb2.Limits) -> list[str]:
         if value:
             fields.append((flag, shown))
 
-    add("--max-cost", limits.max_cost_nanodollars, format_dollars(limits.max_cost_nanodollars))
+    add("--max-cost", limits.max_cost_nanodollars, format_exact_dollars(limits.max_cost_nanodollars))
     add("--max-calls", limits.max_calls, f"{limits.max_calls}")
     add("--deadline", limits.deadline_ns, format_duration(limits.deadline_ns))
     add("--rate", limits.rate_tokens, f"{limits.rate_tokens}/{format_duration(limits.rate_window_ns)}")
     add("--stall", limits.stall_replies, f"{limits.stall_replies}")
     hourly = limits.compute_rate_nanodollars_per_hour
-    add("--compute-rate", hourly, f"{format_dollars(hourly)} an hour")
+    add("--compute-rate", hourly, f"{format_exact_dollars(hourly)} an hour")
     dearest = limits.max_cost_per_call_nanodollars
-    add("--max-cost-per-call", dearest, format_dollars(dearest))
+    add("--max-cost-per-call", dearest, format_exact_dollars(dearest))
     add("--warn-at", limits.warn_at_ppm, f"{limits.warn_at_ppm / 10**6:g}")
     add("--on-blind", limits.on_blind, policy_name(limits.on_blind))
     add("--strict", limits.strict, "yes")
@@ -242,6 +266,16 @@ def unresolved_row(call: types_pb2.UnresolvedCall, *, now_ns: int) -> list[str]:
     """The cells of ``UNRESOLVED_COLUMNS`` for one call."""
     age = format_duration(max(now_ns - call.reserved_at_unix_ns, 0))
     return [short_call(call.call_id), call.model or _NONE, format_dollars(call.held_nanodollars), age]
+
+
+def _figures(used: int, limit: int, unit: types_pb2.Unit.ValueType) -> tuple[str, str]:
+    """What was used, and the limit that it is compared with."""
+    if unit == types_pb2.UNIT_NANODOLLARS:
+        return format_dollars_of(used, limit)
+    if unit == types_pb2.UNIT_NANOSECONDS:
+        return format_duration(used), format_duration(limit)
+    noun = types_pb2.Unit.Name(unit).removeprefix("UNIT_").lower()
+    return f"{used}", f"{limit} {noun}"
 
 
 def _fields(fields: Sequence[tuple[str, str]]) -> list[str]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from leash.names import short_call
-from leash.units import format_dollars
+from leash.units import format_exact_dollars
+from leashctl.completing import complete_unresolved_calls
 from leashctl.options import DOLLARS, RUN, Parsed, chosen_endpoint, endpoint_options
 
 if TYPE_CHECKING:
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
-  leashctl inspect nightly                      lists the unresolved calls
+  leashctl inspect nightly                         # lists the unresolved calls
   leashctl resolve nightly 3fa1c2d4 --cost 0.12
-  leashctl resolve nightly 3fa1c2d4 --release   it never reached the provider
+  leashctl resolve nightly 3fa1c2d4 --release      # it never reached the provider
+
+\b
+Exit code: 0; 1 where there is no such call, or leash failed; 2 for a mistake in the command line.
 """
 
 
@@ -35,11 +39,12 @@ def _parse_call(text: str) -> bytes:
 
 @click.command(short_help="Close a call whose outcome is not known.", epilog=_EXAMPLES)
 @click.argument("run", type=RUN)
-@click.argument("call", type=Parsed("call", _parse_call))
+@click.argument("call", type=Parsed("call", _parse_call), shell_complete=complete_unresolved_calls)
 @click.option("--cost", type=DOLLARS, help="What the provider charged for it.")
 @click.option("--release", is_flag=True, help="It cost nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @endpoint_options
-def resolve(*, run: str, call: bytes, cost: int | None, release: bool) -> None:
+def resolve(*, run: str, call: bytes, cost: int | None, release: bool, as_json: bool) -> None:
     """Close an unresolved call, so that its hold no longer counts against the budget."""
     if (cost is None) != release:
         raise click.UsageError("give either --cost or --release")
@@ -52,6 +57,14 @@ def resolve(*, run: str, call: bytes, cost: int | None, release: bool) -> None:
 
     response = ask(endpoint, close)
     account = response.account
-    outcome = "released" if cost is None else f"resolved at {format_dollars(cost)}"
+    if as_json:
+        from leash.units import dollars_number  # noqa: PLC0415
+        from leashctl.records import encode  # noqa: PLC0415
+
+        outcome_record = {"cost": dollars_number(cost or 0), "released": release}
+        left_record = {"unresolved_calls": account.unresolved_calls}
+        click.echo(encode({"run": account.run, "call": response.call_id.hex()} | outcome_record | left_record))
+        return
+    outcome = "released" if cost is None else f"resolved at {format_exact_dollars(cost)}"
     left = f"{account.unresolved_calls} unresolved left" if account.unresolved_calls else "none is left unresolved"
     click.echo(f"call {short_call(response.call_id)} of {account.run} {outcome}, {left}")

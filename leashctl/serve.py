@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from leash.names import check_name_part
 from leash_shim.gateway.listeners import Address, ListenError, address_of, listen, passed_listener
 from leashctl.failure import Failure, say
 from leashctl.options import (
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from leash_shim.gateway.config import GatewayConfig
+    from leashctl.gateway_plan import GatewayFlags
 
 _TOKEN_VARIABLE = "LEASH_AUTH_TOKEN"  # noqa: S105 (a name)
 
@@ -93,6 +96,12 @@ def _gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Tokens, one a line: [TENANT:] TOKEN [run=NAME] [max-runs=N] [max-cost=…].",
         ),
         click.option("--insecure", cls=Flag, is_flag=True, default=False, help="Let in whoever can reach it."),
+        click.option(
+            "--run",
+            cls=Flag,
+            type=Parsed("run", check_name_part),
+            help="Serve this one run: a call need not name it, and may name no other.",
+        ),
         click.option(
             "--require-run-id", cls=Flag, is_flag=True, default=False, help="Refuse a call that names no run."
         ),
@@ -167,7 +176,23 @@ def serve(context: click.Context, /, **flags: Any) -> None:
             f"warning: a process may open too few files (ulimit -n) for --max-conns: each worker takes "
             f"{config.max_connections} connections"
         )
-    _run(flags, config, settled.settle)
+    _run(flags, config, _reread(settled))
+
+
+def _reread(settled: GatewayFlags) -> Callable[[], GatewayConfig]:
+    """What settles the configuration anew, and tells of files that it cannot be had from."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    named = (settled.flags[name] for name in ("auth_token_file", "tls_cert", "tls_key"))
+    copies = [path for path in named if path and directory and Path(path).parent == Path(directory)]
+
+    def reread() -> GatewayConfig:
+        for path in copies:
+            say(
+                f"warning: {path} is systemd's copy from the start of this service: `systemctl restart` takes a new one"
+            )
+        return settled.settle()
+
+    return reread
 
 
 def _say_about_prices(config: GatewayConfig) -> None:
@@ -182,6 +207,7 @@ def _run(flags: dict[str, Any], config: GatewayConfig, reread: Callable[[], Gate
     """Listens, and runs the gateway to its end. Raises ``Failure``."""
     from leash.client.errors import ClientError  # noqa: PLC0415
     from leash.log import configure  # noqa: PLC0415
+    from leash.notify import Notifier  # noqa: PLC0415
     from leash_shim.gateway.supervisor import GatewayFailure, GatewayPlan, supervise  # noqa: PLC0415 (heavy)
     from leashctl.gateway_plan import seconds  # noqa: PLC0415
 
@@ -203,6 +229,7 @@ def _run(flags: dict[str, Any], config: GatewayConfig, reread: Callable[[], Gate
         announcement=_announcement(listeners[0], admin, workers=flags["workers"], secure=bool(config.tls_cert)),
         reread=reread,
         say=say,
+        notifier=Notifier.taken_from(os.environ),
     )
     try:
         supervise(plan)

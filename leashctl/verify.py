@@ -23,26 +23,30 @@ Examples:
   leashctl verify
   leashctl verify nightly
   leashctl verify --db ./project.db --json
+
+\b
+Exit code: 0 where the ledger is whole; 1 where it is not, or leash failed; 2 for a mistake in the
+command line.
 """
 
 
 @click.command(short_help="Refold the ledger and compare.", epilog=_EXAMPLES)
 @click.argument("run", type=RUN, required=False)
-@click.option("--json", "as_json", is_flag=True, help="One object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @endpoint_options
 def verify(*, run: str | None, as_json: bool) -> None:
     """Refold every run from its journal, or one, and compare with what the ledger says of it; calls go on meanwhile.
 
-    Exits with 1 where they differ, and names the first difference. For a ledger whose daemon does not start there is
+    Where they differ it names the first difference. For a ledger whose daemon does not start there is
     `leashd verify --ledger PATH`.
     """
     endpoint = chosen_endpoint()
     from leash.client.keeping import KeepingClient  # noqa: PLC0415
-    from leashctl.asking import ask_about, ask_with, full_name  # noqa: PLC0415
+    from leashctl.asking import ask_about, ask_with, full_name, ledger_of  # noqa: PLC0415
 
     async def look(client: KeepingClient, show: Callable[[str], None]) -> Verdict:
         name = await full_name(client, run) if run else ""
-        ledger = str(endpoint.ledger) if endpoint.ledger else (await client.info()).ledger
+        ledger = await ledger_of(endpoint, client)
         return await ask_about(endpoint, client, name, _verdict(client, name, ledger, show))
 
     with progress() as show:

@@ -18,6 +18,10 @@ _EXAMPLES = """\b
 Examples:
   leashctl version
   leashctl version --json
+
+\b
+Exit code: 0, also where no daemon runs; 1 where the daemon cannot be asked; 2 for a mistake in the
+command line.
 """
 
 
@@ -29,7 +33,7 @@ def client_version() -> str:
 
 
 @click.command("version", short_help="Show the versions of leash and its daemon.", epilog=_EXAMPLES)
-@click.option("--json", "as_json", is_flag=True, help="One object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @endpoint_options
 def version(*, as_json: bool) -> None:
     """Show the versions of this program and of the daemon, which is not started for it."""

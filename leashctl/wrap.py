@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,9 +14,9 @@ from leash.governance import Governance
 from leash.names import new_run_name
 from leash.units import NANOSECONDS_PER_SECOND
 from leashctl.child import Child, CommandFailure
+from leashctl.completing import complete_program
 from leashctl.failure import EXIT_FAILED, Failure, say
 from leashctl.options import (
-    DEFAULTS,
     RUN,
     Flag,
     chosen_endpoint,
@@ -29,6 +28,8 @@ from leashctl.options import (
 from leashctl.plan import Plan, listen
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from leashctl.price_file import PriceFile
 
 _EXAMPLES = """\b
@@ -52,13 +53,24 @@ written as 90s, 15m, 1h30m. A zero turns a boundary off.
 _SECRET_BYTES = 16
 
 
-@click.command("wrap", epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
+class _Wrap(click.Command):
+    """The command, of whose line the part from the program's name on is completed as that program's."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Its flags, until the program is named."""
+        if ctx.params.get("command"):
+            command = next(param for param in self.params if param.name == "command")
+            return complete_program(ctx, command, incomplete)
+        return super().shell_complete(ctx, incomplete)
+
+
+@click.command("wrap", cls=_Wrap, epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
 @limit_options
 @click.option("--run", cls=Flag, type=RUN, help="The run's name; a run that exists goes on.  [default: random]")
 @shim_options
 @endpoint_options
 @log_options
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True, shell_complete=complete_program)
 def wrap(**flags: Any) -> None:
     """Run a program under a durable budget.
 
@@ -67,8 +79,6 @@ def wrap(**flags: Any) -> None:
     """
     _occupy_standard_descriptors()
     plan = _plan(flags)
-    if not plan.is_named:
-        plan.say_about_prices(budgeted=bool(plan.limits.max_cost), on_blind=plan.limits.on_blind or "refuse")
     child = Child()
     code, governed = EXIT_FAILED, False
     try:
@@ -129,7 +139,6 @@ def _plan(flags: dict[str, Any]) -> Plan:
         secret=secret,
         upstreams=upstreams,
         limits=limits,
-        defaults=DEFAULTS if prices else replace(DEFAULTS, max_cost=0),
         prices=prices,
         inject=not flags["no_inject"],
         max_body_bytes=flags["max_body_bytes"],

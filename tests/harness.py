@@ -154,9 +154,9 @@ class Workspace:
         """Run leashctl to its end."""
         return self.run(LEASHCTL, *arguments, environ=environ, timeout_s=timeout_s)
 
-    def account(self, run: str) -> dict[str, Any]:
+    def account(self, run: str, *flags: str) -> dict[str, Any]:
         """What ``leashctl inspect RUN --json`` says."""
-        answer = self.leashctl("inspect", run, "--json")
+        answer = self.leashctl("inspect", run, "--json", *flags)
         assert answer.returncode == 0, answer.stderr
         account: dict[str, Any] = json.loads(answer.stdout)
         return account

@@ -185,6 +185,26 @@ def test_each_unit_has_its_form(
     assert json.loads(answer.body)["error"]["message"] == f"leash stopped run r: {shown}"
 
 
+@pytest.mark.parametrize(
+    ("used", "limit", "shown"),
+    [
+        (25_200_000, 25_000_000, "$0.0252 of $0.0250"),
+        (125_000_000, 125_000_000, "$0.125 of $0.125"),
+        (5_004_000_000, 5_000_000_000, "$5.004 of $5.000"),
+        (1_200_000, 5_000_000_000, "$0.0012 of $5.00"),
+    ],
+)
+def test_two_amounts_that_differ_look_different(used: int, limit: int, shown: str) -> None:
+    answer = refusal.refused("r", cost_stop(used=used, limit=limit), ANYONE)
+    assert json.loads(answer.body)["error"]["message"].endswith(f"({shown} after 18 calls)")
+
+
+def test_what_to_do_is_a_sentence_of_its_own() -> None:
+    told = cost_stop(reason=types_pb2.REASON_UNBOUNDED_CALL, payment_required=True, detail="strict needs a bound")
+    message = json.loads(refusal.refused("r", told, ANYONE).body)["error"]["message"]
+    assert message.endswith("after 18 calls). Strict needs a bound")
+
+
 def test_the_rate_refuses_a_call_and_stops_nothing() -> None:
     rate = cost_stop(
         reason=types_pb2.REASON_RATE_LIMIT, unit=types_pb2.UNIT_TOKENS, used=100_200, limit=100_000, transient=True

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from leashctl.main import Alias, leash, leashctl
+from leashd.main import main as leashd
 
 
 class Stop(Exception):  # noqa: N818
@@ -58,6 +59,39 @@ def test_every_command_has_help_with_examples(program: click.Group) -> None:
         result = CliRunner().invoke(program, [name, "--help"])
         assert result.exit_code == 0
         assert "Examples:" in result.output
+        assert "Exit code: " in result.output
+
+
+def commands_below(group: click.Group, ctx: click.Context) -> list[click.Command]:
+    found = []
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        found.append(command)
+        if isinstance(command, click.Group):
+            found += commands_below(command, click.Context(command, parent=ctx))
+    return found
+
+
+@pytest.mark.parametrize("program", [leashctl, leashd])
+def test_each_flag_says_what_it_is_and_json_is_the_same_everywhere(program: click.Group) -> None:
+    options = [
+        (command.name, param)
+        for command in commands_below(program, click.Context(program))
+        for param in command.params
+        if isinstance(param, click.Option) and not param.hidden
+    ]
+    assert [(name, option.name) for name, option in options if not option.help] == []
+    told = {option.help for _, option in options if "--json" in option.opts}
+    assert told <= {"Print one JSON object.", "Print a JSON array of objects."}
+
+
+def test_what_shows_or_changes_a_run_can_be_read_by_scripts() -> None:
+    context = click.Context(leashctl)
+    for name in ("ps", "inspect", "kill", "raise", "resolve", "verify", "prune", "version"):
+        command = leashctl.get_command(context, name)
+        assert command is not None
+        assert any("--json" in param.opts for param in command.params), name
 
 
 def test_version_is_the_distributions() -> None:

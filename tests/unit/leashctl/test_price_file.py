@@ -87,6 +87,22 @@ def test_import_puts_the_file_in_its_place(tmp_path: Path) -> None:
     assert list(place.parent.iterdir()) == [place]
 
 
+def test_import_keeps_the_table_that_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    home = tmp_path / "configuration"
+    other = TABLE.replace("1", "2")
+    assert other != TABLE
+    for text in (TABLE, other, TABLE):
+        path.write_text(text)
+        result = invoke("import", path, home=home)
+        assert result.exit_code == 0, result.output
+    place = home / "leash" / "prices.json"
+    assert place.read_text() == TABLE
+    kept = sorted(each for each in place.parent.iterdir() if each != place)
+    assert [each.read_text() for each in kept] == [TABLE, other]
+    assert result.output.splitlines()[-1] == f"the table that was there is kept as {kept[-1]}"
+
+
 def test_import_of_a_bad_file_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(TABLE)

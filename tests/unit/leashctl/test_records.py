@@ -21,7 +21,7 @@ PROMISED = [
     *("run", "status", "reason", "calls", "open_calls", "unresolved_calls"),
     *("input_tokens", "output_tokens", "reasoning_tokens"),
     *("token_cost", "compute_cost", "total_cost", "held_cost", "max_cost", "max_calls"),
-    *("started_at", "last_call_at", "pid", "owner", "ledger"),
+    *("started_at", "last_call_at", "pid", "owner", "ledger", "would_stop"),
 ]
 
 

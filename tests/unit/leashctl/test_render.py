@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leash.v1 import types_pb2
+from leash.v1 import shim_pb2, types_pb2
 from leash_shim.meter import RouteKind
 from leashctl.processes import Live
 from leashctl.render import (
@@ -19,6 +19,8 @@ from leashctl.render import (
     table,
     unresolved_line,
     unresolved_row,
+    warning_line,
+    would_stop_line,
 )
 
 DOLLAR = 10**9
@@ -225,6 +227,37 @@ def test_silence_line_tells_of_a_program_that_drops_the_path(seen: dict[str, int
 )
 def test_silence_line_names_the_page_that_helps(seen: dict[str, int], page: str) -> None:
     assert page in silence_line(seen, failed=False)
+
+
+@pytest.mark.parametrize(
+    ("unit", "used", "limit", "said"),
+    [
+        (types_pb2.UNIT_NANODOLLARS, 4 * DOLLAR, 5 * DOLLAR, "warning: run a3f9 came to $4.00 of $5.00 (why)"),
+        (types_pb2.UNIT_CALLS, 80, 100, "warning: run a3f9 came to 80 of 100 calls (why)"),
+        (types_pb2.UNIT_NANOSECONDS, HOUR_NS, 2 * HOUR_NS, "warning: run a3f9 came to 1h of 2h (why)"),
+        (
+            types_pb2.UNIT_UNSPECIFIED,
+            0,
+            0,
+            "warning: run a3f9 had a call that could not be metered or priced (why)",
+        ),
+    ],
+)
+def test_warning_line_of_each_unit(unit: types_pb2.Unit.ValueType, used: int, limit: int, said: str) -> None:
+    warned = shim_pb2.RunWarned(run="a3f9", reason="why", used=used, limit=limit, unit=unit)
+    assert warning_line(warned) == said
+
+
+def test_a_run_that_is_only_observed_shows_what_would_have_stopped_it() -> None:
+    observed = account(would_stop=[types_pb2.REASON_MAX_CALLS, types_pb2.REASON_STALL])
+    row = dict(zip(RUN_COLUMNS, run_row(observed, None, now_ns=0), strict=True))
+    assert row["REASON"] == "would stop: max_calls, would stop: stall"
+    assert would_stop_line(observed).endswith("without --observe it would have been stopped: max_calls, stall")
+    assert would_stop_line(account()) == ""
+
+
+def test_limits_are_shown_with_all_their_digits() -> None:
+    assert limit_lines(types_pb2.Limits(max_cost_nanodollars=DOLLAR // 8)) == ["  --max-cost  $0.125"]
 
 
 def test_silence_line_counts_under_the_names_of_the_routes() -> None:

@@ -94,6 +94,8 @@ def tokens(tmp_path: Path) -> Iterator[Callable[[str], str]]:
         (("--insecure", *UPSTREAM, "--upstream", "http://127.0.0.1:9100"), "one base URL is for all providers"),
         (("--insecure", "--upstream", "run=http://127.0.0.1:9099"), "--upstream run=…: "),
         (("--insecure", "--access-log", "xml"), "--access-log"),
+        (("--insecure", "--run", "a/b"), "has a slash"),
+        (("--run", "nightly", "--auth-token-file", "tokens"), "--run is for one agent"),
     ],
 )
 def test_mistakes_are_usage_errors_that_say_what_to_do(
@@ -120,6 +122,22 @@ def test_a_token_in_the_environment_is_taken_out_of_it(serve: Callable[..., Sett
     # A reload needs it still.
     assert settled.reread is not None
     assert settled.reread() == settled.settings
+
+
+def test_one_run_may_be_served_with_a_token_of_its_own(serve: Callable[..., Settled]) -> None:
+    assert serve("--run", "nightly", LEASH_AUTH_TOKEN=TOKEN).settings.run == "nightly"
+    assert serve("--insecure").settings.run == ""
+
+
+def test_a_reload_says_which_files_are_copies_that_only_a_restart_renews(
+    serve: Callable[..., Settled], tokens: Callable[[str], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tokens(f"team-a: {TOKEN}\n")
+    for directory, warned in ((str(tmp_path), True), (str(tmp_path / "elsewhere"), False)):
+        settled = serve("--auth-token-file", path, CREDENTIALS_DIRECTORY=directory)
+        assert settled.reread is not None
+        settled.reread()
+        assert (f"{path} is systemd's copy" in capsys.readouterr().err) is warned
 
 
 def test_a_token_on_the_command_line_is_warned_of(serve: Callable[..., Settled]) -> None:
@@ -177,10 +195,8 @@ def test_limits_defaults_and_bounds_are_those_that_were_given(serve: Callable[..
     assert (config.run_idle_s, config.tokens, config.access_log) == (90, None, "off")
 
 
-def test_without_prices_there_is_no_budget_and_that_is_said(serve: Callable[..., Settled]) -> None:
-    settled = serve("--insecure")
-    assert settled.settings.defaults.max_cost == 0
-    assert "no price table: the default cost budget is off" in settled.result.output
+def test_without_prices_it_is_said_that_there_is_no_budget(serve: Callable[..., Settled]) -> None:
+    assert "no price table: the default cost budget is off" in serve("--insecure").result.output
     assert "no price table" not in serve("--insecure", "--max-cost", "0").result.output
 
 
