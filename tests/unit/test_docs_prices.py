@@ -47,7 +47,7 @@ class Shown(NamedTuple):
 
 def files() -> dict[str, str]:
     """The price tables that the page tells its reader to save, by the name to save each under."""
-    return dict(re.findall(r"[Ss]ave this as\s+`([^`]+)`.*?```json\n(.*?)```", PAGE, re.DOTALL))
+    return dict(re.findall(r"^<!-- file: (\S+) -->\n```json\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
 
 
 def tables() -> dict[str, PriceTable]:
