@@ -141,13 +141,13 @@ def no_collection() -> Iterator[None]:
 def is_linear(work: Work, shape: Callable[[int], bytes]) -> bool:
     """Whether four times the bytes take no more than ten times the time; sixteen would be quadratic."""
     small, large = shape(SMALL_BYTES), shape(4 * SMALL_BYTES)
-    # A machine that is busy with something else meanwhile gets another try.
+    # It is this process's time that counts, and a machine that is busy with something else gets another try.
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         work(small)
-        between = time.perf_counter()
+        between = time.process_time()
         work(large)
-        end = time.perf_counter()
+        end = time.process_time()
         # What takes less than a tenth of a second is too short to be compared.
         if end - between < max(10 * (between - start), 0.1):
             return True
