@@ -6,13 +6,14 @@ What comes from files is settled anew on a reload, by the same code: ``GatewayFl
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from leash.governance import Governance
+from leash.reactions import Reactions
 from leash.units import NANOSECONDS_PER_SECOND
 from leash_shim.gateway.config import GatewayConfig
 from leash_shim.gateway.descriptors import connections_allowed
@@ -44,6 +45,7 @@ class GatewayFlags:
     flags: Mapping[str, Any]
     environ: Mapping[str, str]
     endpoint: Endpoint
+    reactions: Reactions = field(default_factory=Reactions)
 
     @property
     def share(self) -> int:
@@ -72,6 +74,7 @@ class GatewayFlags:
             prices=prices.text.decode("utf-8") if prices else "",
             tokens=tokens,
             run=flags["run"] or "",
+            reactions=self.reactions,
             require_run_id=flags["require_run_id"],
             max_open_runs=flags["max_runs"],
             run_idle_s=seconds(flags["run_idle"]),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from leash.client.paths import Endpoint
+    from leash.reactions import Reactions
     from leash.v1 import shim_pb2
     from leashctl.price_file import PriceFile
 
@@ -41,6 +42,7 @@ class Plan:
     upstreams: Mapping[str, str]
     limits: Governance
     prices: PriceFile | None
+    reactions: Reactions
     inject: bool
     max_body_bytes: int
     header_timeout_s: float
@@ -59,6 +61,7 @@ class Plan:
             prices_sha256=hashlib.sha256(self.prices.text).digest() if self.prices else b"",
             pid=pid,
             kind="wrap",
+            reactions=self.reactions.to_wire(),
         )
 
     def say_about_prices(self, *, budgeted: bool, on_blind: str) -> None:

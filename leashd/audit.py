@@ -12,11 +12,13 @@ from typing import Any, NoReturn
 from leash.verdict import Difference
 from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHistory
 from leashd.core.closing import closed_record
-from leashd.core.events import Checkpoint, Opened, Reserved, Resolved, Settled, Voided
+from leashd.core.events import Checkpoint, Entry, Opened, Reserved, Resolved, Settled, Voided
 from leashd.core.fold import create, fold, fold_call, fold_model
+from leashd.core.notices import Notice, finish_of, notices_of
+from leashd.core.outbox import key_of
 from leashd.ledger.codec import decode_entry
 from leashd.ledger.lmdb_ledger import LmdbLedger
-from leashd.ledger.protocol import LedgerError
+from leashd.ledger.protocol import LedgerDamagedError, LedgerError
 from leashd.ledger.segments import EMPTY_HEAD, chained
 from leashd.ledger.snapshot import RawEntry, Snapshot
 
@@ -90,6 +92,7 @@ class _Auditor:
         self._calls: dict[int, list[Call]] = {}
         self._openers: dict[int, set[bytes]] = {}
         self._outcomes: dict[tuple[bytes, bytes], ClosedCall] = {}
+        self._notices: dict[int, dict[int, list[Notice]]] = {}  # by run number and entry
         self._found: set[tuple[bytes, bytes]] = set()  # outcomes that a journal tells as they are kept
         self._doubtful: dict[tuple[bytes, bytes], Difference] = {}
         self.runs = 0
@@ -103,6 +106,7 @@ class _Auditor:
         self._calls = self._stored_calls()
         self._openers = self._stored_openers()
         self._outcomes = {(session, call): closed for session, call, closed in self._snapshot.closed_calls()}
+        self._notices = self._stored_notices()
         runs = list(self._runs(run))
         if run and not runs:
             raise KeyError(run)
@@ -148,6 +152,7 @@ class _Auditor:
         self._compare_outcomes(run)
         self._compare_calls(run, self._calls.pop(number, []))
         self._compare("the sessions that have it open", self._openers.pop(number, set()), _sessions(run.account))
+        self._check_notices_left(run, number)
 
     def _check_place(self, run: _Run, raw: RawEntry) -> None:
         expected = run.account.seq + 1 if run.account is not None else 1
@@ -174,12 +179,14 @@ class _Auditor:
     def _refold(self, run: _Run, number: int, raw: RawEntry) -> None:
         entry = decode_entry(raw.seq, raw.payload)
         event: Any = entry.event
+        before = run.account
         if run.account is None:
             if not isinstance(event, Opened | Checkpoint):
                 self._differ(f"its first entry is {type(event).__name__}")
             run.account = create(self.run, number, entry)
         else:
             run.account = fold(run.account, entry)
+        self._check_notices(before, run.account, entry)
         if isinstance(event, Reserved):
             call = fold_call(None, run.account, entry)
             assert call is not None
@@ -224,6 +231,23 @@ class _Auditor:
         if key in self._outcomes and call.call not in run.shared:
             run.closed[key] = closed_record(call, event, at_ns)
 
+    def _check_notices(self, before: Account | None, account: Account, entry: Entry) -> None:
+        """Each notice on its way tells what its entry has to tell."""
+        told = self._notices.get(account.number, {}).pop(entry.seq, [])
+        if not told:
+            return
+        refolded = (*notices_of(before, account, entry), *finish_of(account, entry))
+        for notice in told:
+            if notice not in refolded:
+                self._differ("a notice in the outbox does not tell what happened", stored=str(notice))
+
+    def _check_notices_left(self, run: _Run, number: int) -> None:
+        left = self._notices.pop(number, {})
+        first_seq = self._snapshot.first_seq(number)  # notices outlive the entries that were pruned
+        for seq in sorted(left):
+            if seq >= first_seq or run.account is None:
+                self._differ("a notice in the outbox is of an entry that there is not")
+
     def _compare_account(self, run: _Run, name: str) -> None:
         stored = self._snapshot.account(name)
         if stored is None:
@@ -267,7 +291,8 @@ class _Auditor:
 
     def _look_beside(self, runs: dict[int, str]) -> None:
         self._compare("how many runs have an account", self._snapshot.count("accounts"), len(runs))
-        for number in (*self._calls, *self._openers, *self._snapshot.numbers_with_entries()):
+        named = (number for number, _ in self._snapshot.reactions())
+        for number in (*self._calls, *self._openers, *self._notices, *named, *self._snapshot.numbers_with_entries()):
             if number not in runs:
                 self._differ(f"there is something of a run with number {number}, and no such run")
 
@@ -286,6 +311,14 @@ class _Auditor:
             for number, _, call in self._snapshot.calls(state):
                 calls.setdefault(number, []).append(call)
         return calls
+
+    def _stored_notices(self) -> dict[int, dict[int, list[Notice]]]:
+        notices: dict[int, dict[int, list[Notice]]] = {}
+        for key, pending in self._snapshot.outbox():
+            if key != key_of(pending.notice, key.target):
+                raise LedgerDamagedError(f"the notice {pending.notice.id} is not kept where it is looked for")
+            notices.setdefault(key.number, {}).setdefault(key.seq, []).append(pending.notice)
+        return notices
 
     def _stored_openers(self) -> dict[int, set[bytes]]:
         openers: dict[int, set[bytes]] = {}

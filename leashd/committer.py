@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -17,6 +17,7 @@ from leashd.clock import LedgerClock
 from leashd.commit_figures import CommitFigures
 from leashd.core.account import Account
 from leashd.core.events import Entry
+from leashd.core.outbox import OutboxKey, Pending
 from leashd.engine import Engine
 from leashd.ledger.protocol import Batch, Ledger, LedgerUnavailableError
 from leashd.operations import DURABLE_AT_ONCE, Disconnected, Failed, FailureCode, Operation, Outbound, Reply, Request
@@ -32,6 +33,7 @@ _log = structlog.get_logger("leashd.committer")
 _BUSY = Failed(FailureCode.BUSY, "leashd has more to write than it can take: try again")
 
 Watcher = Callable[[list[tuple[Account, Entry]]], None]
+OutboxWatcher = Callable[[Mapping[OutboxKey, Pending | None]], None]
 
 
 class Committer:
@@ -42,12 +44,14 @@ class Committer:
         self._clock = clock
         committed = ledger.clock()
         now_ns = clock.now_ns()
-        self.engine = Engine(ledger, alive_until_ns=committed.ledger_ns if committed else now_ns, now_ns=now_ns)
+        alive_until_ns = committed.ledger_ns if committed else now_ns
+        self.engine = Engine(ledger, alive_until_ns=alive_until_ns, now_ns=now_ns)
         self._queue: deque[Request] = deque()
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._stopping = False
         self._watchers: set[Watcher] = set()
+        self.on_outbox: OutboxWatcher = _nobody  # told of each change of the outbox, once it is durable
         self.figures = CommitFigures()
         self.read_only = False
         self.rounds = 0
@@ -145,6 +149,8 @@ class Committer:
         self.figures.committed(operations=operations, entries=len(batch.entries))
         for watcher in tuple(self._watchers):
             watcher(batch.entries)
+        if batch.outbox:
+            self.on_outbox(batch.outbox)
 
     def _failed(self, batch: Batch, outbound: Outbound, error: LedgerUnavailableError) -> None:
         self.engine.discard(batch, self._clock.now_ns())
@@ -163,3 +169,7 @@ async def _wait(event: asyncio.Event, timeout_s: float | None) -> None:
             await event.wait()
     except TimeoutError:
         pass
+
+
+def _nobody(_changes: Mapping[OutboxKey, Pending | None]) -> None:
+    """Who is told where nobody is."""

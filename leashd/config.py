@@ -20,9 +20,11 @@ from leash.prices import PriceError
 from leash.units import parse_duration
 from leashd.api.convert import given_limits
 from leashd.core.limits import FLAGS, Given, first_limits
+from leashd.core.reactions import Reactions
 from leashd.logs import FORMATS, LEVELS
 from leashd.operations import StorePrices
 from leashd.pricing import read_prices
+from leashd.reactions import table as reactions_table
 
 SYSTEM_CONFIG = Path("/etc/leash/leashd.toml")
 
@@ -42,8 +44,9 @@ class ConfigError(Exception):
 class Config:
     """What the file says; None, and nothing, for what it does not.
 
-    ``limits`` are for runs whose opener gives none, ``prices`` is the table for runs whose opener has none, and
-    ``retention_ns`` is how long after its last entry a finished run keeps its entries; zero for ever.
+    ``limits`` are for runs whose opener gives none, ``prices`` is the table for runs whose opener has none,
+    ``retention_ns`` is how long after its last entry a finished run keeps its entries, zero for ever, and ``reactions``
+    is where the notices of runs go whose opener says nothing of it.
     """
 
     path: Path | None = None
@@ -58,6 +61,7 @@ class Config:
     prices: Path | None = None
     prices_table: StorePrices | None = field(default=None, repr=False)
     retention_ns: int = 0
+    reactions: Reactions = field(default_factory=Reactions)
 
 
 NEED_RESTART = ("ledger", "socket", "control_socket", "group", "admin_group", "log_format")
@@ -104,8 +108,10 @@ class _Reading:
                 self._problem("", name, f"{name} is a table: write its keys below a line [{name}]")
             elif name == "limits":
                 values["limits"] = self._limits(content)
+            elif name == "reactions":
+                values["reactions"] = self._reactions(content)
             else:
-                values |= self._read(content, _RETENTION, table=name)
+                values |= self._read(content, _TABLES[name], table=name)
         if "prices" in values:
             values["prices_table"] = self._price_table(values["prices"])
         if self._problems:
@@ -135,6 +141,14 @@ class _Reading:
             return {}
         return given
 
+    def _reactions(self, content: Mapping[str, Any]) -> Reactions:
+        try:
+            if content and (reason := reactions_table.distrust(self._path)):
+                self._problem("", "reactions", f"reactions: {reason}")
+        except OSError as error:
+            self._problem("", "reactions", f"reactions: {self._path} cannot be looked at: {error.strerror}")
+        return Reactions(**self._read(content, reactions_table.READERS, table="reactions"))
+
     def _price_table(self, path: Path) -> StorePrices | None:
         try:
             with path.open("rb") as file:
@@ -150,7 +164,7 @@ class _Reading:
 
     def _unknown(self, table: str, key: str, readers: Mapping[str, Any]) -> None:
         known = [*readers, *(_TABLES if not table else ())]
-        elsewhere = {"limits": _LIMITS, "retention": _RETENTION} if not table else {"": _TOP}
+        elsewhere = _TABLES if not table else {"": _TOP}
         home = next((name for name, keys in elsewhere.items() if key in keys), None)
         if home is not None:
             where = f"below a line [{home}]" if home else "above the first line in brackets"
@@ -238,8 +252,6 @@ _EXAMPLES = {
     "observe": "true", "hold_wait": '"30s"',
 }  # fmt: skip
 
-_TABLES = ("limits", "retention")
-
 _TOP: Mapping[str, tuple[str, Reader]] = {
     "ledger": ("ledger", _path),
     "socket": ("socket", _path),
@@ -257,3 +269,9 @@ _LIMITS: Mapping[str, tuple[str, Reader]] = {
 }
 
 _RETENTION: Mapping[str, tuple[str, Reader]] = {"finished": ("retention_ns", _scalar(parse_duration, '"90d"'))}
+
+_TABLES: Mapping[str, Mapping[str, tuple[str, Reader]]] = {
+    "limits": _LIMITS,
+    "retention": _RETENTION,
+    "reactions": reactions_table.READERS,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import signal
 import socket
@@ -38,6 +39,7 @@ from leashd.ledger.protocol import LedgerDamagedError, LedgerError
 from leashd.live_config import LiveConfig
 from leashd.lock import LedgerLock
 from leashd.peers import Peer
+from leashd.reactions.deliverer import Deliverer
 from leashd.retention import Retention
 from leashd.signs_of_life import SignsOfLife
 from leashd.standing import Standing
@@ -118,6 +120,8 @@ async def _serve(
     standing = Standing(committer)
     config = LiveConfig(settings.config, settings.reread, standing, Retention(committer, ledger))
     activity = Activity()
+    deliverer = Deliverer(committer, ledger, activity, random.SystemRandom())
+    delivering = anyio.CancelScope()
     host = Host(
         version=__version__, pid=os.getpid(), uid=os.getuid(), started_at_ns=time.time_ns(), system=settings.system
     )
@@ -136,6 +140,7 @@ async def _serve(
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_commit, committer, sessions, settings.ledger)
+            tasks.start_soon(_deliver, deliverer, delivering)
             tasks.start_soon(listener.run)
             await people.start()
             await shims.start()
@@ -145,6 +150,7 @@ async def _serve(
             was_reachable = _is_reachable(settings)
             life.stopping()
             lock.leaving()
+            delivering.cancel()  # what it was at is delivered again by the next daemon
             await shims.stop(GOODBYE_S)
             await people.stop(GOODBYE_S)
             listener.close()
@@ -166,6 +172,11 @@ async def _commit(committer: Committer, sessions: ShimService, ledger: Path) -> 
         sessions.end(farewell(error, ledger))
         await anyio.sleep(GOODBYE_S)
         raise
+
+
+async def _deliver(deliverer: Deliverer, scope: anyio.CancelScope) -> None:
+    with scope:
+        await deliverer.run()
 
 
 async def _until_leaving(

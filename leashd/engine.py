@@ -49,6 +49,7 @@ from leashd.operations import (
 from leashd.people import People
 from leashd.pricing import PriceBook, table_id
 from leashd.sessions import Session, Sessions
+from leashd.telling import Telling
 from leashd.working import Working
 
 GRACE_NS = 2_000_000_000  # how long a session outlives its stream: DESIGN 4.1
@@ -66,6 +67,7 @@ class Engine:
         """``alive_until_ns`` is when the ledger was last written: until then its sessions were alive for sure."""
         self.outbound = Outbound()
         self.working = Working(ledger)
+        self._telling = Telling(self.working, ledger)
         self._ledger = ledger
         self._prices = PriceBook(ledger)
         self._sessions = Sessions()
@@ -84,6 +86,7 @@ class Engine:
             Acknowledge: self._acknowledge,
             Probe: self._probe,
             **People(self.working, ledger, self._prices, self._emit, self._push).handlers,
+            **self._telling.handlers,
         }
 
     @property
@@ -122,6 +125,7 @@ class Engine:
         """Forgets outcomes that no session came back for in thirty days."""
         for session, call in self._ledger.stale_closed_calls(now_ns - CLOSED_CALLS_KEPT_NS, SWEEP_CALLS):
             self.working.acknowledge(session, (call,))
+        self._telling.sweep(now_ns)
 
     def take(self) -> tuple[Batch, Outbound]:
         """What is to be committed, and what is to be told afterwards."""
@@ -206,13 +210,26 @@ class Engine:
             return Failed(FailureCode.BUSY, str(error))
         except ValueError as error:
             return Failed(FailureCode.INVALID, str(error))
+        if account is not None and operation.reactions and self._is_anothers(account, operation):
+            message = f"run {operation.run} is open, and its webhook and hook are whose who has it open: leave them out"
+            return Failed(FailureCode.INVALID, message)
         was_open = not events
         account = self._emit(operation.run, events, now_ns)
+        if operation.reactions:
+            self._telling.declare(account.number, operation.reactions)
         if was_open and account.stop is not None and account.stop.now:
             # It was killed while this session's stream was away.
             self._push(account, RunStopped(account.run, account.stop.reason, now=True))
         self._sessions.wraps(operation.session, operation.run, operation.pid)
         return AccountShown(account, now_ns)
+
+    def _is_anothers(self, account: Account, operation: OpenRun) -> bool:
+        """Whether an agent within a run would have its notices go elsewhere than its opener wants.
+
+        A gateway opens runs for others, and its new workers take over from its old ones.
+        """
+        others = any(opener.session != operation.session for opener in account.openers)
+        return others and not operation.on_behalf and self._telling.takes_away(account.number, operation.reactions)
 
     def _too_many(self, operation: OpenRun) -> Failed | None:
         """Why a run is not made anew."""

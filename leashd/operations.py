@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from leash.usage import Usage
 from leashd.core.account import Account
 from leashd.core.admission import Admit, Refuse
 from leashd.core.limits import Given
+from leashd.core.outbox import OutboxKey, Pending
 from leashd.core.reasons import Reason
 
 
@@ -111,7 +112,27 @@ class Kills:
     already_stopped: tuple[str, ...]
 
 
-Answer = Failed | Welcome | AccountShown | Admit | Refused | CallClosed | Done | Probed | PricesStored | Pruned | Kills
+@dataclass(frozen=True, slots=True)
+class NoticesChanged:
+    """How many of the notices that were named are there, and were changed."""
+
+    notices: int
+
+
+Answer = (
+    Failed
+    | Welcome
+    | AccountShown
+    | Admit
+    | Refused
+    | CallClosed
+    | Done
+    | Probed
+    | PricesStored
+    | Pruned
+    | Kills
+    | NoticesChanged
+)
 Reply = Callable[[Answer], None]
 
 
@@ -178,7 +199,8 @@ class OpenRun:
 
     ``owned_only`` leaves a run alone that another user than ``owner_uid`` has made. ``on_behalf`` and ``lowered`` as
     the core has them; ``standing_prices_sha256`` is the table where the opener has none. ``max_open_runs`` and
-    ``max_runs`` bound what is made anew, in the ledger and for the run's tenant; zero for no bound.
+    ``max_runs`` bound what is made anew, in the ledger and for the run's tenant; zero for no bound. ``reactions`` names
+    the fields of ``Reactions`` that the opener gives, with their values.
     """
 
     session: bytes
@@ -195,6 +217,7 @@ class OpenRun:
     max_open_runs: int = 0
     max_runs: int = 0
     owned_only: bool = False
+    reactions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +364,31 @@ class Prune:
     dry_run: bool = False
 
 
+# Operations on what is to be told outside
+
+
+@dataclass(frozen=True, slots=True)
+class RecordAttempt:
+    """What an attempt to deliver a notice has come to; None where it was delivered."""
+
+    key: OutboxKey
+    pending: Pending | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryNotices:
+    """Has notices go out again at once, whether they were given up or wait for their next attempt."""
+
+    keys: tuple[OutboxKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DropNotices:
+    """Takes notices out of the outbox: they are not told."""
+
+    keys: tuple[OutboxKey, ...]
+
+
 Operation = (
     Hello
     | Disconnected
@@ -358,6 +406,9 @@ Operation = (
     | Raise
     | Resolve
     | Prune
+    | RecordAttempt
+    | RetryNotices
+    | DropNotices
 )
 
 FROM_A_STREAM = (
@@ -365,7 +416,9 @@ FROM_A_STREAM = (
 )  # fmt: skip
 """Operations that count only while the stream they came on is their session's."""
 
-DURABLE_AT_ONCE = (Hello, OpenRun, CloseRun, ReserveCall, Probe, StorePrices, Kill, Raise, Resolve, Prune)
+DURABLE_AT_ONCE = (
+    Hello, OpenRun, CloseRun, ReserveCall, Probe, StorePrices, Kill, Raise, Resolve, Prune, RetryNotices, DropNotices,
+)  # fmt: skip
 """Operations that somebody waits for. The others may ride with the next commit for a few milliseconds."""
 
 

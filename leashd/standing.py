@@ -1,4 +1,4 @@
-"""What the daemon's configuration gives to runs: the limits and the price table of those whose opener names none.
+"""What the daemon's configuration gives to runs whose opener gives none: limits, a price table, where notices go.
 
 The rule: a run is not opened on less than is configured. Until the table is in the ledger, a run without one of its
 own is not opened at all.
@@ -38,6 +38,7 @@ class Standing:
     def set(self, config: Config) -> None:
         """Takes what a configuration says; it holds for runs that are opened from now on."""
         self._limits = config.limits
+        self._committer.engine.working.standing = config.reactions
         if config.prices_table != self._table:
             self._table = config.prices_table
             self._is_stored = self._table is None

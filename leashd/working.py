@@ -12,6 +12,9 @@ from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHisto
 from leashd.core.closing import closed_record
 from leashd.core.events import Closed, Entry, Event, Opened, Reserved, Resolved, Settled, Voided
 from leashd.core.fold import create, fold, fold_call, fold_model
+from leashd.core.notices import Notice, finish_of, is_finished, notices_of
+from leashd.core.outbox import OutboxKey, Pending, key_of
+from leashd.core.reactions import Reactions
 from leashd.counts import RunCounts, tenant_of
 from leashd.ledger.protocol import Batch, CallKey, Ledger
 
@@ -19,10 +22,14 @@ MAX_CACHED_ACCOUNTS = 10_000  # about 20 MB; past it they are read again, which 
 
 
 class Working:
-    """Reads through to the ledger, and collects the batch that is to be committed next."""
+    """Reads through to the ledger, and collects the batch that is to be committed next.
+
+    ``standing`` is where the notices of every run go that has nothing else for it.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.standing = Reactions()
         self._accounts: dict[str, Account] = {}
         self._next_number = ledger.next_number()
         self._counts = RunCounts(ledger)
@@ -97,8 +104,9 @@ class Working:
 
         ``call`` is the call that they are about, as it was before them.
         """
-        account = self.account(run)
+        account = first = self.account(run)
         for event in events:
+            before = account
             entry = Entry(seq=account.seq + 1 if account else 1, at_ns=now_ns, event=event)
             if account is None:
                 account = create(run, self._next_number, entry)
@@ -108,11 +116,22 @@ class Working:
                 account = fold(account, entry)
             self.batch.entries.append((account, entry))
             self._index(account, entry, call)
+            self._tell(notices_of(before, account, entry))
         assert account is not None
         if events:
+            if first is not None and not is_finished(first):
+                self._tell(finish_of(account, entry))
             self.batch.accounts[run] = account
             self._remember(account)
         return account
+
+    def reactions(self, number: int) -> Reactions:
+        """Where the notices of a run go, as its openers had it."""
+        return self.batch.reactions.get(number) or self._ledger.reactions(number) or Reactions()
+
+    def pending(self, key: OutboxKey) -> Pending | None:
+        """A notice that is on its way, or was given up."""
+        return self.batch.outbox[key] if key in self.batch.outbox else self._ledger.pending(key)
 
     def acknowledge(self, session: bytes, calls: tuple[bytes, ...]) -> None:
         """Forgets outcomes that their session has been told."""
@@ -147,6 +166,12 @@ class Working:
                 self.batch.closed_calls[before.session, before.call] = closed_record(before, event, entry.at_ns)
         if isinstance(event, Settled):
             self.batch.models[event.model] = fold_model(self.model(event.model), event)
+
+    def _tell(self, notices: tuple[Notice, ...]) -> None:
+        """Puts notices into the outbox, in the transaction of the entry that they are of."""
+        for notice in notices:
+            for target in self.reactions(notice.number).over(self.standing).targets:
+                self.batch.outbox[key_of(notice, target)] = Pending(notice=notice)
 
     def _changed(self, stored: Iterable[tuple[CallKey, Call]]) -> list[Call]:
         """Stored calls as the batch has left them, and those that it has made."""

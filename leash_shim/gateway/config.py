@@ -11,6 +11,7 @@ import msgspec
 
 from leash.client.paths import Endpoint
 from leash.governance import Governance
+from leash.reactions import Reactions
 from leash_shim.gateway.tokens import TokenBook
 
 # The variable by which workers are told that metrics are wanted, and where they go; prometheus_client's own.
@@ -35,6 +36,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     prices: str = ""
     tokens: TokenBook | None
     run: str = ""
+    reactions: Reactions = Reactions()
     require_run_id: bool
     max_open_runs: int
     run_idle_s: float

@@ -184,6 +184,7 @@ class GatewayDoor:
             lowered=lowered,
             max_open_runs=config.max_open_runs,
             max_runs=tenant.max_runs,
+            reactions=config.reactions.to_wire(),
         )
 
 

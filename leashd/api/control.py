@@ -13,6 +13,7 @@ from leashd.api import convert
 from leashd.api.ask import ask
 from leashd.api.convert import InvalidMessageError
 from leashd.api.keeping import Keeping
+from leashd.api.notices import Notices
 from leashd.core.account import Account
 from leashd.core.bounds import MAX_CALL_NANODOLLARS
 from leashd.operations import AccountShown, Kill, Kills, Raise, Resolve
@@ -23,7 +24,7 @@ KILLED_TOGETHER = 256  # runs in one operation, so that a kill of thousands hold
 _Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class ControlService(Keeping):
+class ControlService(Keeping, Notices):
     """Kills, raises, resolves and keeps, for people. Whoever may open the control socket may do so to every run."""
 
     async def Kill(self, request: control_pb2.KillRequest, context: _Context) -> control_pb2.KillResponse:  # noqa: N802

@@ -117,6 +117,8 @@ class RunsService(runs_pb2_grpc.RunsServicer):
             watch = _Watch(request.run, self._sees(await self._callers.of(context)))
             unwatch = self._committer.watch(watch.committed)
             try:
+                # Whoever waits for it and then lists the runs misses nothing in between.
+                await context.send_initial_metadata(())
                 while True:
                     for account, entry, missed in await watch.taken():
                         yield runs_pb2.WatchResponse(

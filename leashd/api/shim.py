@@ -24,6 +24,7 @@ from leashd.api import convert
 from leashd.api.ask import ask
 from leashd.api.callers import Callers
 from leashd.api.convert import InvalidMessageError
+from leashd.api.reactions import given_reactions
 from leashd.committer import Committer
 from leashd.core.bounds import MAX_CHOICES
 from leashd.engine import GRACE_NS
@@ -91,7 +92,8 @@ class ShimService(shim_pb2_grpc.ShimServicer):
         del request_iterator  # read and written through the context, each by its own task
         with self._activity.busy():
             caller = await self._callers.of(context)
-            stream = _Stream(self._committer, context, caller, await self._names(caller), self._standing)
+            names = await self._names(caller)
+            stream = _Stream(self._committer, context, caller, names, self._standing, refuses_reactions=self._by_user)
             self._streams.add(stream)
             try:
                 await stream.run()
@@ -125,19 +127,22 @@ class ShimService(shim_pb2_grpc.ShimServicer):
 class _Stream:
     """The live stream of one session, whose shim knows runs by ``names``."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it serves with, and for whom
         self,
         committer: Committer,
         context: grpc.aio.ServicerContext[Any, Any],
         caller: Caller,
         names: RunNames,
         standing: Standing,
+        *,
+        refuses_reactions: bool = False,
     ) -> None:
         self._committer = committer
         self._standing = standing
         self._context = context
         self._caller = caller
         self._names = names
+        self._refuses_reactions = refuses_reactions
         self._session = b""
         self._protocol = 0
         self._answers: deque[shim_pb2.Answer] = deque()
@@ -281,6 +286,7 @@ class _Stream:
             on_behalf=message.kind == "gateway",
             max_open_runs=convert.most_runs(message.max_open_runs),
             max_runs=convert.most_runs(message.max_runs),
+            reactions=given_reactions(message.reactions, refused=self._refuses_reactions),
         )
 
     def _close_run(self, message: shim_pb2.CloseRun) -> Operation:

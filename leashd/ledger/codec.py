@@ -19,6 +19,8 @@ from leashd.core import events
 from leashd.core.account import Account, Basis, Call, ClosedCall, ModelHistory
 from leashd.core.events import Entry, Event
 from leashd.core.limits import Limits, OnBlind
+from leashd.core.outbox import Pending
+from leashd.core.reactions import Reactions
 from leashd.core.reasons import Reason
 from leashd.core.slots import setters
 from leashd.ledger.protocol import ClockRecord, LedgerDamagedError, LedgerError
@@ -122,9 +124,13 @@ _decode_call = msgspec.msgpack.Decoder(Call).decode
 _decode_closed = msgspec.msgpack.Decoder(ClosedCall).decode
 _decode_model = msgspec.msgpack.Decoder(ModelHistory).decode
 _decode_clock = msgspec.msgpack.Decoder(ClockRecord).decode
+_decode_reactions = msgspec.msgpack.Decoder(Reactions).decode
+_decode_pending = msgspec.msgpack.Decoder(Pending).decode
 
-encode_record: Callable[[Account | Call | ClosedCall | ModelHistory | ClockRecord], bytes] = _encode
-"""An account, call, outcome, model history or clock as a MessagePack map."""
+encode_record: Callable[[Account | Call | ClosedCall | ModelHistory | ClockRecord | Reactions | Pending], bytes] = (
+    _encode
+)
+"""An account, call, outcome, model history, clock, what is wanted outside, or notice as a MessagePack map."""
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -168,6 +174,16 @@ def decode_model(data: bytes) -> ModelHistory:
 def decode_clock(data: bytes) -> ClockRecord:
     """The clock as stored. Raises LedgerError."""
     return _checked(_decode_clock, data)
+
+
+def decode_reactions(data: bytes) -> Reactions:
+    """Where a run's notices go, as stored. Raises LedgerError."""
+    return _checked(_decode_reactions, data)
+
+
+def decode_pending(data: bytes) -> Pending:
+    """A notice on its way, as stored. Raises LedgerError."""
+    return _checked(_decode_pending, data)
 
 
 def _checked(decode: Callable[[bytes], _Record], data: bytes) -> _Record:

@@ -20,6 +20,7 @@ from leashd.ledger import codec
 from leashd.ledger.extent import check_extent
 from leashd.ledger.keys import MAX_KEY_BYTES, NUMBER, SESSION_BYTES, call_key, model_key, open_key, unresolved_key
 from leashd.ledger.migration import OLDEST_SCHEMA, migrate
+from leashd.ledger.outbox_records import OutboxRecords
 from leashd.ledger.protocol import (
     Batch,
     CallKey,
@@ -45,6 +46,7 @@ _DATABASES = (
     "meta", "accounts", "runs", "segments", "open_calls", "unresolved_calls", "closed_calls",
     "openers", "models", "prices",
 )  # fmt: skip
+_LATER_DATABASES = ("reactions", "outbox")  # a ledger of an older release has none of them, and is read without
 
 _log = structlog.get_logger("leashd.ledger")
 
@@ -64,7 +66,7 @@ _DAMAGE = (
 """What LMDB says of a file that is none of its own, or whose pages do not fit together."""
 
 
-class LmdbLedger:
+class LmdbLedger(OutboxRecords):
     """A ledger in the LMDB file at ``path``; only one process may open it (leashd holds a lock beside it)."""
 
     def __init__(self, path: Path, *, read_only: bool = False, alone: bool = False) -> None:
@@ -110,10 +112,13 @@ class LmdbLedger:
         if read_only:  # outside of the transaction: one that only reads leaves nothing open behind it
             for name in _DATABASES:
                 self._db[name] = self._env.open_db(name.encode(), create=False)
+            for name in _LATER_DATABASES:
+                with suppress(lmdb.NotFoundError):
+                    self._db[name] = self._env.open_db(name.encode(), create=False)
 
     def _prepare(self, txn: Any, stored: int | None) -> int:
         """Makes the databases, or brings them to this schema; how many entries were migrated."""
-        for name in _DATABASES:
+        for name in _DATABASES + _LATER_DATABASES:
             self._db[name] = self._env.open_db(name.encode(), txn=txn)
         if stored == SCHEMA_VERSION:
             return 0
@@ -307,6 +312,7 @@ class LmdbLedger:
                 self._write(txn, "models", model_key(name), codec.encode_record(history))
             for table, text in batch.prices.items():
                 self._write(txn, "prices", table, sealed(text))
+            self._write_outbox(txn, batch)
             if batch.clock is not None:
                 self._write(txn, "meta", b"clock", codec.encode_record(batch.clock))
 

@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 
 from leashd.core.account import Account, Call, ClosedCall, ModelHistory
 from leashd.core.events import Entry
+from leashd.core.outbox import OutboxKey, Pending, QueueKey
+from leashd.core.reactions import Reactions
 
 
 class LedgerError(Exception):
@@ -45,7 +47,7 @@ class CallKey(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Everything that one transaction writes. A value of None in ``calls`` or ``closed_calls`` deletes the record."""
+    """Everything that one transaction writes. A value of None in a mapping of records deletes the record."""
 
     entries: list[tuple[Account, Entry]] = field(default_factory=list)  # the account as it is after the entry
     accounts: dict[str, Account] = field(default_factory=dict)
@@ -54,11 +56,13 @@ class Batch:
     openers: dict[tuple[bytes, int], bool] = field(default_factory=dict)  # (session, run number) -> is one
     models: dict[str, ModelHistory] = field(default_factory=dict)
     prices: dict[bytes, bytes] = field(default_factory=dict)
+    reactions: dict[int, Reactions] = field(default_factory=dict)  # by run number
+    outbox: dict[OutboxKey, Pending | None] = field(default_factory=dict)
     clock: ClockRecord | None = None
     probed: bool = False  # to be written though there is nothing in it but the clock
 
     def __bool__(self) -> bool:
-        return bool(self.entries or self.closed_calls or self.prices or self.probed)
+        return bool(self.entries or self.closed_calls or self.prices or self.reactions or self.outbox or self.probed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,21 @@ class Ledger(Protocol):
 
     def journal_ends(self, number: int) -> tuple[int, StoredEntry] | None:
         """The sequence of the first entry that a run still has, and its newest entry."""
+
+    def reactions(self, number: int) -> Reactions | None:
+        """Where a run's notices go, as its openers had it; None where none of them said."""
+
+    def pending(self, key: OutboxKey) -> Pending | None:
+        """A notice that is on its way, or was given up."""
+
+    def first_pending(self, queue: QueueKey) -> Pending | None:
+        """The notice of a queue that goes out next."""
+
+    def outbox_queues(self) -> Iterator[QueueKey]:
+        """Every queue with a notice that is to go out."""
+
+    def outbox(self, *, dead: bool, after: OutboxKey | None = None) -> Iterator[tuple[OutboxKey, Pending]]:
+        """The notices that are on their way, or those that were given up, from the first one or after one."""
 
     def clock(self) -> ClockRecord | None:
         """The clock as last committed."""

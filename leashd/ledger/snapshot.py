@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from leashd.core.account import Account, Call, CallState, ClosedCall, ModelHistory
+from leashd.core.outbox import OutboxKey, Pending
+from leashd.core.reactions import Reactions
 from leashd.ledger import codec
-from leashd.ledger.keys import NUMBER, SESSION_BYTES, model_key, open_key, unresolved_key
+from leashd.ledger.keys import NUMBER, SESSION_BYTES, model_key, open_key, read_outbox_key, unresolved_key
 from leashd.ledger.protocol import CallKey, LedgerDamagedError
 from leashd.ledger.seal import unsealed
 from leashd.ledger.segments import HEAD_BYTES, first_seq, head_before, items, run_number, segment_key
@@ -93,6 +95,16 @@ class Snapshot:
         for key, _ in self._rows("openers"):
             yield key[:SESSION_BYTES], NUMBER.unpack_from(key, SESSION_BYTES)[0]
 
+    def reactions(self) -> Iterator[tuple[int, Reactions]]:
+        """(run number, where its notices go) of every run that has them go somewhere."""
+        for key, data in self._rows("reactions"):
+            yield NUMBER.unpack(key)[0], codec.decode_reactions(data)
+
+    def outbox(self) -> Iterator[tuple[OutboxKey, Pending]]:
+        """Every notice that is on its way or was given up."""
+        for key, data in self._rows("outbox"):
+            yield read_outbox_key(key), codec.decode_pending(data)
+
     def model(self, name: str) -> ModelHistory:
         """What the ledger knows of a model."""
         data = self._txn.get(model_key(name), db=self._db["models"])
@@ -105,6 +117,8 @@ class Snapshot:
             yield table
 
     def _rows(self, database: str, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        if database not in self._db:
+            return  # the ledger of an older release, which is only read
         with self._txn.cursor(db=self._db[database]) as cursor:
             if not (cursor.set_range(prefix) if prefix else cursor.first()):
                 return

@@ -399,10 +399,11 @@ def _for_reopening(opened: shim_pb2.OpenRun) -> shim_pb2.OpenRun:
     """Turn what was declared into defaults, for a run that this session has open already.
 
     Declaring limits again could only do harm: where a person or another opener has lowered one since, the daemon would
-    refuse the run.
+    refuse the run. What is told outside is with the run already, and another opener may have changed it since.
     """
     again = shim_pb2.OpenRun()
     again.CopyFrom(opened)
     again.ClearField("limits")
+    again.ClearField("reactions")
     again.defaults.MergeFrom(opened.limits)
     return again

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from leashd.config import Config, ConfigError, read_config
+from leashd.core.reactions import Reactions
 
 PRICES = '{"m": {"input": 1, "output": 2}}'
 
@@ -56,6 +57,12 @@ def test_everything_that_it_may_say(tmp_path: Path) -> None:
 
         [retention]
         finished = "90d"
+
+        [reactions]
+        webhook = "https://hooks.example/leash"
+        webhook_secret_file = "/etc/leash/webhook.key"
+        on_event_exec = "/usr/local/bin/tell --loud"
+        hook_timeout = "5s"
         """,
     )
 
@@ -64,6 +71,12 @@ def test_everything_that_it_may_say(tmp_path: Path) -> None:
     assert config.prices_table is not None
     assert config.prices_table.models == 1
     assert config.retention_ns == 90 * 86_400 * 10**9
+    assert config.reactions == Reactions(
+        webhook="https://hooks.example/leash",
+        webhook_secret_file="/etc/leash/webhook.key",
+        hook=("/usr/local/bin/tell", "--loud"),
+        hook_timeout_ns=5 * 10**9,
+    )
     assert dict(config.limits) == {
         "max_cost_nanodollars": 1,
         "max_calls": 100,
@@ -93,6 +106,10 @@ def test_everything_that_it_may_say(tmp_path: Path) -> None:
         ),
         ("[retntion]", "leashd.toml:1: unknown key retntion: did you mean retention?"),
         ('[retention]\nxyz = "1d"', "leashd.toml:2: unknown key retention.xyz: known here: finished"),
+        ("[reactions]\nwebhok = ''", "leashd.toml:2: unknown key reactions.webhok: did you mean webhook?"),
+        ("[reactions]\nwebhook = 'ftp://x/'", "leashd.toml:2: reactions.webhook: 'ftp://x/' is no webhook"),
+        ("webhook = 'https://x/'", "leashd.toml:1: unknown key webhook: it stands below a line [reactions]"),
+        ("[reactions]\non_event_exec = 'tell'", "leashd.toml:2: reactions.on_event_exec: write it as"),
         ("limits = 5", "leashd.toml:1: limits is a table: write its keys below a line [limits]"),
         ("[limits]\nmax_cost = -1", "leashd.toml:2: limits.max_cost: '-1' is negative: it must be zero or more"),
         ("[limits]\nmax_calls = true", "leashd.toml:2: limits.max_calls: 'true' is no whole number between 0 and "),
@@ -114,6 +131,16 @@ def test_everything_that_it_may_say(tmp_path: Path) -> None:
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, problem: str) -> None:
     [found] = problems(tmp_path, text)
     assert found.startswith(problem)
+
+
+def test_hooks_of_a_file_that_others_can_write_are_not_taken_and_the_rest_of_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "leashd.toml"
+    path.write_text('log_level = "info"\n[reactions]\nwebhook = "https://hooks.example/leash"\n', encoding="utf-8")
+    path.chmod(0o664)
+    with pytest.raises(ConfigError, match=r"leashd.toml:2: reactions: .* can be written by others, .* chmod go-w"):
+        read_config(path)
+    path.write_text('log_level = "info"\n', encoding="utf-8")
+    assert read_config(path).log_level == "info"
 
 
 def test_every_mistake_is_named_at_once(tmp_path: Path) -> None:

@@ -46,6 +46,9 @@ class Call:
     def invocation_metadata(self) -> tuple[tuple[str, Any], ...]:
         return () if self._ticket is None else (("user-agent", "test"), (TICKET_METADATA, self._ticket))
 
+    async def send_initial_metadata(self, metadata: tuple[()]) -> None:
+        assert metadata == ()
+
     async def abort(self, code: grpc.StatusCode, details: str) -> None:
         raise AbortedError(code, details)
 
