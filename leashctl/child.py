@@ -61,12 +61,15 @@ class Child:
     """One wrapped program. Make it in the main thread, before any other thread is started.
 
     From then on the signals of this process are the program's; before it is started an ending signal ends this
-    process. ``on_late_signal`` is called, in the thread, for one that comes after the program has ended.
+    process. ``on_late_signal`` is called, in the thread, for one that comes after the program has ended;
+    ``on_suspend`` before this process is stopped together with the program, and ``on_resume`` once that goes on.
     """
 
     def __init__(self) -> None:
         self.pid = 0
         self.on_late_signal: Callable[[], None] = _nothing
+        self.on_suspend: Callable[[], None] = _nothing
+        self.on_resume: Callable[[], None] = _nothing
         self._exit_code: int | None = None
         self._lock = threading.Lock()
         self._ended_callbacks: list[Callable[[], None]] = []
@@ -178,9 +181,11 @@ class Child:
                 self._stopped = True
                 if os.WSTOPSIG(status) in _JOB_STOPS or self._suspending:
                     # The shell takes the terminal back once this process has stopped as well.
+                    self.on_suspend()
                     os.kill(os.getpid(), signal.SIGSTOP)
             elif os.WIFCONTINUED(status):
                 self._stopped = self._suspending = False
+                self.on_resume()
             else:
                 code = os.waitstatus_to_exitcode(status)
                 self._exit_code = code if code >= 0 else SIGNALLED - code
@@ -279,4 +284,4 @@ def _on_child(_number: int, _frame: FrameType | None) -> None:
 
 
 def _nothing() -> None:
-    """Stands where nobody wants to know of late signals."""
+    """Stands where nobody wants to know."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from leash_shim.door import OneRun
     from leashctl.child import Child
     from leashctl.plan import Plan
+    from leashctl.status_line import StatusLine
 
 # A daemon that runs answers sooner than this, and importing the server would only hold its answer up. One that has to
 # be started takes longer, and the time is used.
@@ -48,15 +49,17 @@ _MOST_WARNINGS = 20
 _STOPPED = (types_pb2.STATUS_STOPPED, types_pb2.STATUS_KILLED)
 
 
-def govern(plan: Plan, child: Child) -> int:
+def govern(plan: Plan, child: Child, line: StatusLine | None = None) -> int:
     """Governs the program to its end, starting it first where that was not done; returns the exit code.
+
+    ``line`` shows where the run stands, and is given back once the program has ended.
 
     Raises ``Failure`` and ``CommandFailure``.
     """
     configure(level=plan.log_level, log_format=plan.log_format)
 
     async def live() -> int:
-        return await GovernedRun(plan, child).live()
+        return await GovernedRun(plan, child, line).live()
 
     return anyio.run(live, backend_options={"use_uvloop": True})
 
@@ -64,9 +67,10 @@ def govern(plan: Plan, child: Child) -> int:
 class GovernedRun:
     """One wrapped run, made in the event loop. ``live`` is its whole life."""
 
-    def __init__(self, plan: Plan, child: Child) -> None:
+    def __init__(self, plan: Plan, child: Child, line: StatusLine | None = None) -> None:
         self._plan = plan
         self._child = child
+        self._line = line
         self._session = ShimSession(plan.endpoint, client_version=client_version())
         self._app: ShimApp | None = None
         self._door: OneRun | None = None
@@ -75,6 +79,7 @@ class GovernedRun:
         self._hosting = anyio.CancelScope()
         self._hosted = anyio.Event()
         self._confirming = anyio.CancelScope()
+        self._watching = anyio.CancelScope()
         self._trouble = "interrupted"
         self._calls_before = 0
         self._stopped = False
@@ -131,11 +136,22 @@ class GovernedRun:
             with suppress(ClientError):
                 await self._session.open_run(opening)
         self._opened.set()
+        if self._line is not None:
+            self._group.start_soon(self._keep_line, self._line, account)
+
+    async def _keep_line(self, line: StatusLine, account: types_pb2.Account) -> None:
+        from leashctl.run_progress import keep_line  # noqa: PLC0415 (for who asks for it)
+
+        with self._watching:
+            await keep_line(line, self._plan.endpoint, account)
 
     async def _accompany(self) -> None:
         """Waits for the program's end and that of its tree, and for the calls that it has left under way."""
         if self._child.pid:
             await self._child.wait()
+            self._watching.cancel()
+            if self._line is not None:
+                self._line.end()
             await anyio.to_thread.run_sync(end_left_behind)
         if self._app is None:
             # Whoever was to be served is gone, and nothing was forwarded.
@@ -186,14 +202,21 @@ class GovernedRun:
         """Acts on what the daemon tells unasked."""
         if self._app is not None:
             self._app.on_push(push)
-        if push.WhichOneof("kind") == "run_warned" and len(self._warned) < _MOST_WARNINGS:
-            self._warned.append(push.run_warned)
+        if push.WhichOneof("kind") == "run_warned":
+            self._take_warning(push.run_warned)
         if push.WhichOneof("kind") != "run_stopped" or push.run_stopped.run != self._plan.run:
             return
         self._stopped = True
         if push.run_stopped.now and not self._killed:
             self._killed = True
             self._group.start_soon(self._end_program)
+
+    def _take_warning(self, warned: shim_pb2.RunWarned) -> None:
+        """Tells of a warning: at once beside the line that was asked for, and else at the end."""
+        if self._line is not None and warned.used < warned.limit:
+            say(warning_line(warned))
+        elif len(self._warned) < _MOST_WARNINGS:
+            self._warned.append(warned)
 
     async def _end_program(self) -> None:
         if self._child.pid:

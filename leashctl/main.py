@@ -21,6 +21,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serve", "serve"),
     "ps": ("ps", "ps"),
     "inspect": ("inspect", "inspect"),
+    "top": ("top", "top"),
+    "watch": ("watch", "watch"),
+    "report": ("report", "report"),
     "kill": ("kill", "kill"),
     "raise": ("raise_", "raise_"),
     "resolve": ("resolve", "resolve"),
@@ -29,6 +32,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "backup": ("backup", "backup"),
     "restore": ("restore", "restore"),
     "prune": ("prune", "prune"),
+    "reactions": ("reactions", "reactions"),
     "prices": ("prices", "prices"),
     "demo": ("demo", "demo"),
     "fake-provider": ("fake_provider_command", "fake_provider"),
@@ -50,6 +54,7 @@ Examples:
   leashctl wrap --max-cost 5 -- python agent.py
   leashctl serve --auth-token-file tokens --max-cost 20
   leashctl ps
+  leashctl top
 
 \b
 Exit codes: 0 when it is done, 1 when leash failed or what was asked for is not there, 2 for a mistake in

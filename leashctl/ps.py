@@ -138,7 +138,7 @@ def _print_table(fleets: list[Fleet]) -> None:
         for account in fleet.accounts:
             live = None
             if account.pid:
-                from leashctl.processes import look_at  # noqa: PLC0415 (only where a wrapped run is live)
+                from leash.live.processes import look_at  # noqa: PLC0415 (only where a wrapped run is live)
 
                 live = look_at(account.pid)
             row = run_row(account, live, now_ns=now_ns)

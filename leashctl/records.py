@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from leash.units import NANOSECONDS_PER_SECOND, PPM_PER_ONE, dollars_number
-from leash.v1 import types_pb2
+from leash.v1 import control_pb2, types_pb2
 from leashctl.render import policy_name, reason_name, status_name
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -51,6 +51,25 @@ def run_record(account: types_pb2.Account, *, owner: str, ledger: str) -> dict[s
         "owner": owner,
         "ledger": ledger,
         "would_stop": [reason_name(reason) for reason in account.would_stop],
+    }
+
+
+def notice_record(notice: control_pb2.Notice) -> dict[str, Any]:
+    """One notice, as ``reactions ls --json`` lists it."""
+    return {
+        "id": notice.id,
+        "event": notice.event,
+        "run": notice.run,
+        "reason": notice.reason,
+        "at": instant(notice.at_unix_ns),
+        "target": notice.target,
+        "place": notice.place or None,
+        "status": "given_up" if notice.dead else "waiting",
+        "attempts": notice.attempts,
+        "first_attempt_at": instant(notice.first_attempt_at_unix_ns),
+        "next_attempt_at": instant(notice.next_attempt_at_unix_ns),
+        "last_error": notice.last_error or None,
+        "given_up_at": instant(notice.given_up_at_unix_ns),
     }
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from leash.live.text import printable as printable  # noqa: PLC0414 (what renders asks for it here)
+from leash.live.text import size_text
+from leash.live.text import status_name as status_name  # noqa: PLC0414 (what renders asks for it here)
 from leash.names import short_call
 from leash.units import (
     NANODOLLARS_PER_DOLLAR,
@@ -21,8 +24,8 @@ from leash.v1 import types_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from leash.live.processes import Live
     from leash.v1 import shim_pb2
-    from leashctl.processes import Live
 
 _CENT_NANODOLLARS = NANODOLLARS_PER_DOLLAR // 100
 _FEWEST_DECIMALS = 2
@@ -45,11 +48,6 @@ UNRESOLVED_COLUMNS = ("CALL", "MODEL", "HELD", "AGE")
 ENTRY_COLUMNS = ("SEQ", "AT", "KIND", "CALL", "MODEL", "IN", "OUT", "COST", "NOTE")
 
 
-def status_name(account: types_pb2.Account) -> str:
-    """The stable outside name of a status, such as ``running``."""
-    return types_pb2.Status.Name(account.status).removeprefix("STATUS_").lower()
-
-
 def reason_name(reason: types_pb2.Reason.ValueType) -> str:
     """The stable outside name of a reason, such as ``cost_budget``."""
     return types_pb2.Reason.Name(reason).removeprefix("REASON_").lower()
@@ -59,13 +57,6 @@ def policy_name(policy: types_pb2.BlindPolicy.ValueType) -> str:
     """The name of a blind policy as its flag takes it, such as ``refuse``; empty where none is given."""
     name = types_pb2.BlindPolicy.Name(policy).removeprefix("BLIND_POLICY_").lower()
     return "" if name == "unspecified" else name
-
-
-def printable(text: str) -> str:
-    """The text on one line, each character that a terminal would obey as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
 
 
 def end_line(account: types_pb2.Account) -> str:
@@ -177,7 +168,7 @@ def run_row(account: types_pb2.Account, live: Live | None, *, now_ns: int) -> li
         ", ".join(reasons) or _NONE,
         f"{account.pid}" if account.pid else _NONE,
         f"{live.cpu_percent:.1f}%" if live else _NONE,
-        _size(live.memory_bytes) if live else _NONE,
+        size_text(live.memory_bytes) if live else _NONE,
     ]
 
 
@@ -262,6 +253,36 @@ def entry_row(entry: types_pb2.Entry, *, at: str, actor: str = "") -> list[str]:
     ]
 
 
+def event_line(run: str, entry: types_pb2.Entry, account: types_pb2.Account, *, at: str) -> str:
+    """One entry as it happens: when, which run, what, and where the run stands after it."""
+    _, _, _, call, model, tokens_in, tokens_out, cost, note = entry_row(entry, at=at)
+    parts = []
+    if model != _NONE:
+        parts.append(model)
+    if entry.HasField("usage"):
+        parts.append(f"{tokens_in} in {tokens_out} out")
+    if cost != _NONE:
+        parts.append(cost)
+    if note:
+        parts.append(note)
+    if entry.limit:
+        parts.append(f"{figure_text(entry.used, entry.unit)} of {figure_text(entry.limit, entry.unit)}")
+    if call != _NONE:
+        parts.append(f"[{call}]")
+    total = format_dollars(account.total_cost_nanodollars)
+    budget = account.limits.max_cost_nanodollars
+    of = f" of {format_dollars(budget)}" if budget else ""
+    calls = "1 call" if account.calls == 1 else f"{account.calls} calls"
+    return printable(f"{at}  {run}  {entry.kind:<10}  {', '.join(parts) or _NONE}  ({total}{of}, {calls})")
+
+
+def figure_text(figure: int, unit: types_pb2.Unit.ValueType) -> str:
+    """A figure with its unit as people read it."""
+    if unit == types_pb2.UNIT_NANODOLLARS:
+        return format_dollars(figure)
+    return format_duration(figure) if unit == types_pb2.UNIT_NANOSECONDS else f"{figure}"
+
+
 def unresolved_row(call: types_pb2.UnresolvedCall, *, now_ns: int) -> list[str]:
     """The cells of ``UNRESOLVED_COLUMNS`` for one call."""
     age = format_duration(max(now_ns - call.reserved_at_unix_ns, 0))
@@ -285,12 +306,6 @@ def _fields(fields: Sequence[tuple[str, str]]) -> list[str]:
 
 def _ago(instant_ns: int, now_ns: int) -> str:
     return f"{format_duration(max(now_ns - instant_ns, 0))} ago" if instant_ns else _NONE
-
-
-def _size(size_bytes: int) -> str:
-    """A size of memory for people: ``74M``, ``1.2G``."""
-    mebibytes = size_bytes / (1 << 20)
-    return f"{mebibytes:.0f}M" if mebibytes < 1000 else f"{mebibytes / 1024:.1f}G"
 
 
 def _sum(first: int, second: int) -> tuple[str, str, str]:

@@ -24,6 +24,7 @@ from leashctl.options import (
     log_options,
     parse_positive,
 )
+from leashctl.reaction_options import chosen_reactions, reaction_options
 
 if TYPE_CHECKING:
     import socket
@@ -126,7 +127,7 @@ def _gateway_options(command: Callable[..., Any]) -> Callable[..., Any]:
             cls=Flag,
             type=_ADDRESS,
             metavar="[HOST]:PORT",
-            help="Where /healthz, /readyz and /metrics are; not at all without it.",
+            help="Where /healthz, /readyz, /metrics and, at /, a page of the runs are; not at all without it.",
         ),
         click.option(
             "--access-log",
@@ -150,6 +151,7 @@ def _duration(name: str, default: str, text: str) -> Callable[[Callable[..., Any
 @_gateway_options
 @limit_options
 @gateway_shim_options
+@reaction_options
 @endpoint_options
 @log_options
 @click.pass_context
@@ -163,7 +165,8 @@ def serve(context: click.Context, /, **flags: Any) -> None:
     check_access(flags)
     if context.get_parameter_source("auth_token") is ParameterSource.COMMANDLINE:
         say("warning: --auth-token shows in the process list; give it with LEASH_AUTH_TOKEN or --auth-token-file")
-    settled = GatewayFlags(flags, dict(os.environ), chosen_endpoint())
+    endpoint = chosen_endpoint()
+    settled = GatewayFlags(flags, dict(os.environ), endpoint, chosen_reactions(flags, endpoint))
     # Nothing that is started from here on needs it.
     os.environ.pop(_TOKEN_VARIABLE, None)
     try:

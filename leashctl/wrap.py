@@ -26,16 +26,23 @@ from leashctl.options import (
     shim_options,
 )
 from leashctl.plan import Plan, listen
+from leashctl.reaction_options import chosen_reactions, reaction_options
+from leashctl.terminal_modes import TerminalModes
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from leashctl.price_file import PriceFile
+    from leashctl.status_line import StatusLine
+
+# Where a run's notices go is no business of the program, and the address of a webhook may be a secret.
+_OPENERS_OWN = frozenset(("LEASH_WEBHOOK", "LEASH_WEBHOOK_SECRET_FILE", "LEASH_ON_EVENT_EXEC", "LEASH_HOOK_TIMEOUT"))
 
 _EXAMPLES = """\b
 Examples:
   leashctl wrap --max-cost 5 -- python agent.py
   leashctl wrap --max-calls 50 --deadline 1h30m --rate 100000/1m -- npm run agent
+  leashctl wrap --progress --max-cost 5 -- ./long_job.sh
   leashctl wrap --run nightly --max-cost 20 --prices prices.json -- ./nightly.sh
   leashctl wrap --upstream http://127.0.0.1:9099/v1 -- python agent.py
 
@@ -52,6 +59,9 @@ written as 90s, 15m, 1h30m. A zero turns a boundary off.
 # In the base URLs of the program, so that nobody else who finds the port can spend its budget. Beyond any guessing.
 _SECRET_BYTES = 16
 
+# Exit codes above this tell of a signal.
+_SIGNALLED = 128
+
 
 class _Wrap(click.Command):
     """The command, of whose line the part from the program's name on is completed as that program's."""
@@ -67,7 +77,11 @@ class _Wrap(click.Command):
 @click.command("wrap", cls=_Wrap, epilog=_EXAMPLES, context_settings={"allow_interspersed_args": False})
 @limit_options
 @click.option("--run", cls=Flag, type=RUN, help="The run's name; a run that exists goes on.  [default: random]")
+@click.option(
+    "--progress", cls=Flag, is_flag=True, default=False, help="Keep a line on the terminal: cost, limit, calls."
+)
 @shim_options
+@reaction_options
 @endpoint_options
 @log_options
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True, shell_complete=complete_program)
@@ -81,12 +95,14 @@ def wrap(**flags: Any) -> None:
     plan = _plan(flags)
     child = Child()
     code, governed = EXIT_FAILED, False
+    modes = TerminalModes()
+    line = _status_line(plan, child) if flags["progress"] else None
     try:
         if not plan.is_named:
             child.start(plan.command, plan.environ)
         from leashctl.governed import govern  # noqa: PLC0415 (heavy: the program runs by now)
 
-        code = govern(plan, child)
+        code = govern(plan, child, line)
         governed = True
     except CommandFailure as failure:
         say(str(failure))
@@ -96,12 +112,29 @@ def wrap(**flags: Any) -> None:
     except Exception as error:  # noqa: BLE001 (the program must not outlive its shim, and scripts must see 1)
         _say_internal(error, plan.log_level)
     finally:
+        if line is not None:
+            line.end()
         # Whatever has happened: nothing of the program goes on without its shim.
         if child.pid and not governed:
             from leashctl.process_tree import end_tree  # noqa: PLC0415
 
             end_tree(child.pid)
+        if child.exit_code is None or child.exit_code > _SIGNALLED:
+            modes.put_back()
     _exit(code)
+
+
+def _status_line(plan: Plan, child: Child) -> StatusLine | None:
+    """The line on the terminal, taken before the program asks how large that is; None without a terminal."""
+    from leashctl.status_line import StatusLine, terminal_of  # noqa: PLC0415
+
+    terminal = terminal_of(os.environ)
+    if terminal is None:
+        return None
+    line = StatusLine(terminal)
+    child.on_suspend, child.on_resume = line.suspend, line.resume
+    line.show(f"leash {plan.run}")
+    return line
 
 
 def _occupy_standard_descriptors() -> None:
@@ -131,7 +164,7 @@ def _plan(flags: dict[str, Any]) -> Plan:
     header_timeout_s = flags["upstream_header_timeout"] / NANOSECONDS_PER_SECOND
     return Plan(
         command=flags["command"],
-        environ={**os.environ, **updates},
+        environ={**{name: value for name, value in os.environ.items() if name not in _OPENERS_OWN}, **updates},
         run=flags["run"] or new_run_name(),
         is_named=bool(flags["run"]),
         endpoint=endpoint,
@@ -140,6 +173,7 @@ def _plan(flags: dict[str, Any]) -> Plan:
         upstreams=upstreams,
         limits=limits,
         prices=prices,
+        reactions=chosen_reactions(flags, endpoint),
         inject=not flags["no_inject"],
         max_body_bytes=flags["max_body_bytes"],
         header_timeout_s=header_timeout_s or float("inf"),

@@ -318,16 +318,23 @@ class Supervisor:
 
     async def _serve_admin(self, listener: socket.socket) -> None:
         from leash_shim.gateway.admin import AdminApp  # noqa: PLC0415 (they take memory, and time)
+        from leash_shim.gateway.status_board import StatusBoard  # noqa: PLC0415
+        from leash_shim.gateway.status_page import StatusPage  # noqa: PLC0415
         from leash_shim.server import ServerOptions, serve  # noqa: PLC0415
 
+        board = StatusBoard(self._config.endpoint)
+        page = StatusPage(board)
+        self._group.start_soon(board.run)
         app = AdminApp(
             probe=self._probe,
             is_draining=lambda: self._leaving,
             tokens=lambda: self._config.tokens,
             metrics_dir=self._metrics_directory,
             version=self._config.client_version,
+            page=page,
         )
-        await serve(app, listener, shutdown=self._left, options=ServerOptions(max_connections=_MOST_ADMIN_CONNECTIONS))
+        options = ServerOptions(max_connections=_MOST_ADMIN_CONNECTIONS)
+        await serve(app, listener, shutdown=self._left, options=options, leave=page.leave)
 
     async def _probe(self) -> shim_pb2.Probed:
         """A write through the daemon, for a gateway that serves. Raises ``ClientError``."""

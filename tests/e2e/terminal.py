@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -23,6 +24,7 @@ class Terminal:
     ) -> None:
         environ = {**environ, "PS1": "ready> ", "HOME": str(home)}
         environ.pop("PROMPT_COMMAND", None)
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.pid, self._descriptor = pty.fork()
         if self.pid == 0:
             os.execvpe(command[0], list(command), environ)
@@ -30,7 +32,7 @@ class Terminal:
         if not echo:
             attributes[3] &= ~termios.ECHO
         termios.tcsetattr(self._descriptor, termios.TCSANOW, attributes)
-        self.seen = ""
+        self.seen = self.everything = ""
         self.wait_for("ready> ")
 
     def type(self, text: str) -> None:
@@ -41,9 +43,21 @@ class Terminal:
         while (found := re.search(pattern, self.seen)) is None:
             assert time.monotonic() < deadline_s, f"no {pattern!r} in {self.seen!r}"
             if select.select([self._descriptor], [], [], 0.1)[0]:
-                self.seen += os.read(self._descriptor, 65536).decode(errors="replace")
+                self._read()
         self.seen = self.seen[found.end() :]
         return found
+
+    def read_for(self, seconds: float) -> None:
+        """Takes what comes in a time."""
+        deadline_s = time.monotonic() + seconds
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if select.select([self._descriptor], [], [], left_s)[0]:
+                self._read()
+
+    def _read(self) -> None:
+        text = self._decoder.decode(os.read(self._descriptor, 65536))
+        self.seen += text
+        self.everything += text
 
     def resize(self, rows: int, columns: int) -> None:
         termios.tcsetwinsize(self._descriptor, (rows, columns))

@@ -151,12 +151,22 @@ class ControlClient:
 
         return await self._read(ask)
 
-    async def watch(self, run: str = "") -> AsyncIterator[runs_pb2.WatchResponse]:
-        """Yield entries of a run, or of every run, as they are committed, until the daemon ends it."""
+    async def watch(
+        self, run: str = "", *, subscribed: Callable[[], None] | None = None
+    ) -> AsyncIterator[runs_pb2.WatchResponse]:
+        """Yield entries of a run, or of every run, as they are committed, until the daemon ends it.
+
+        ``subscribed`` is called once every entry that is committed from then on will come.
+        """
         request = runs_pb2.WatchRequest(run=run)
 
-        def follow(channel: grpc.aio.Channel, ticket: Ticket) -> AsyncIterable[runs_pb2.WatchResponse]:
-            return RunsStub(channel).Watch(request, metadata=ticket)
+        async def follow(channel: grpc.aio.Channel, ticket: Ticket) -> AsyncIterator[runs_pb2.WatchResponse]:
+            call = RunsStub(channel).Watch(request, metadata=ticket)
+            await call.initial_metadata()
+            if subscribed is not None:
+                subscribed()
+            async for response in call:
+                yield response
 
         async for response in self._followed(follow):
             yield response

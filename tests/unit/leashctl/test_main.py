@@ -83,7 +83,7 @@ def test_each_flag_says_what_it_is_and_json_is_the_same_everywhere(program: clic
     ]
     assert [(name, option.name) for name, option in options if not option.help] == []
     told = {option.help for _, option in options if "--json" in option.opts}
-    assert told <= {"Print one JSON object.", "Print a JSON array of objects."}
+    assert told <= {"Print one JSON object.", "Print a JSON array of objects.", "Print one JSON object a line."}
 
 
 def test_what_shows_or_changes_a_run_can_be_read_by_scripts() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from leash.live.processes import Live
 from leash.v1 import shim_pb2, types_pb2
 from leash_shim.meter import RouteKind
-from leashctl.processes import Live
 from leashctl.render import (
     RUN_COLUMNS,
     account_lines,

@@ -105,6 +105,26 @@ async def test_entries_are_watched_as_they_come(client: ControlClient, on_demand
     assert "reserved" in kinds
 
 
+async def test_whoever_lists_once_a_watch_has_begun_misses_nothing(client: ControlClient, on_demand: Endpoint) -> None:
+    begun = anyio.Event()
+    seen: set[str] = set()
+
+    async def watch() -> None:
+        async with ControlClient(on_demand) as watching:
+            async for event in watching.watch(subscribed=begun.set):
+                seen.add(event.run)
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            await begun.wait()  # without an event: there is no run yet
+            assert await client.list(all=True) == []
+            await governed(on_demand, "night")
+            while "night" not in seen:  # noqa: ASYNC110 (it is somebody else who tells)
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+
 async def test_a_daemon_that_died_meanwhile_is_started_again(client: ControlClient) -> None:
     pid = (await client.info()).pid
     launch._started[-1].kill()

@@ -12,9 +12,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from leash.client.errors import DaemonUnavailable
+from leash.client.paths import Endpoint
 from leash.v1 import shim_pb2
 from leash_shim.gateway import admin
 from leash_shim.gateway.admin import AdminApp
+from leash_shim.gateway.status_board import StatusBoard
+from leash_shim.gateway.status_page import StatusPage
 from leash_shim.gateway.tokens import TokenBook, parse_tokens
 from tests.unit.leash_shim.gateway.figures import count
 
@@ -23,6 +26,7 @@ pytestmark = pytest.mark.anyio
 TOKEN = "token-Aechah7ohT1quaiY"
 BOUND_TOKEN = "token-Ieng1Oovaefoo8ah"
 BOOK, _ = parse_tokens(f"team-a: {TOKEN}\nteam-b: {BOUND_TOKEN} run=nightly\n", source="tokens")
+ENDPOINT = Endpoint(Path("/nowhere/leashd.sock"), Path("/nowhere/control.sock"), None, "socket")
 PROBED = shim_pb2.Probed(open_runs=3, commits=7, operations=30, commits_by_size=[4, 2, 0, 0, 1])
 
 
@@ -50,6 +54,7 @@ class Admin:
             tokens=lambda: self.book,
             metrics_dir=str(directory),
             version="1.2.3",
+            page=StatusPage(StatusBoard(ENDPOINT)),
         )
 
     async def get(self, path: str, *, method: str = "GET", **headers: str) -> Answer:
@@ -228,6 +233,26 @@ async def test_tokens_are_those_of_now(asked: Admin) -> None:
     assert (await asked.get("/metrics", x_leash_token=TOKEN)).status == 401
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8089", 200),
+        ("[::1]:8089", 200),
+        ("localhost:8089", 200),
+        ("gateway", 200),
+        ("evil.example:8089", 421),
+        ("127.0.0.1.evil.example", 421),
+    ],
+)
+async def test_a_name_that_somebody_else_can_have_lead_here_shows_no_runs_without_a_token(
+    asked: Admin, monkeypatch: pytest.MonkeyPatch, host: str, status: int
+) -> None:
+    monkeypatch.setattr("leash_shim.gateway.status_board._FIRST_S", 0.01)  # nobody tells it of runs here
+    assert (await asked.get("/", host=host)).status == status
+    asked.book = BOOK
+    assert (await asked.get("/", host=host, x_leash_token=TOKEN)).status == 200
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 async def test_a_head_is_the_answer_without_its_body(asked: Admin, path: str) -> None:
     whole, head = await asked.get(path), await asked.get(path, method="HEAD")
@@ -242,7 +267,7 @@ async def test_nothing_can_be_done_here(asked: Admin, method: str) -> None:
     assert asked.asked == 0
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/chat/completions", "/metrics/", "//metrics", "/METRICS"])
+@pytest.mark.parametrize("path", ["/status", "/v1/chat/completions", "/metrics/", "//metrics", "/METRICS"])
 async def test_there_is_nothing_else(asked: Admin, path: str) -> None:
     answer = await asked.get(path)
     assert answer.status == 404

@@ -1,0 +1,1 @@
+"""What ``leashctl report`` makes of journals: figures, charts and a page. All of it is pure."""
