@@ -9,13 +9,13 @@ from collections.abc import Callable
 from tests.harness import LEASHCTL, MODEL, PYTHON, FakeProvider, Workspace, wait_until
 
 CALLS = f"""\
-import sys
+import json, os, sys, urllib.request
 
-import openai
-
-client = openai.OpenAI()
+url = os.environ["OPENAI_BASE_URL"] + "/chat/completions"
 for number in range(int(sys.argv[1])):
-    client.chat.completions.create(model="{MODEL}", messages=[{{"role": "user", "content": str(number)}}])
+    body = {{"model": "{MODEL}", "messages": [{{"role": "user", "content": str(number)}}]}}
+    headers = {{"Content-Type": "application/json"}}
+    urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers)).close()
 """
 
 

@@ -124,7 +124,10 @@ def without_ids(lines: list[str]) -> list[str]:
     return [re.sub(r"chatcmpl-fake-\d+", "chatcmpl-fake", line) for line in lines]
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind in ("sync", "async-stream") else pytest.param(kind, marks=pytest.mark.long) for kind in PROGRAMS],
+)
 def test_a_program_is_governed_and_stopped(
     kind: str, workspace: Workspace, fake_provider: Callable[..., FakeProvider]
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_strict_budget_of_ten_ceilings_is_never_overshot(load: Load) -> None:
     assert 0 < account["calls"] == load.provider.served() <= 10
 
 
+@pytest.mark.long
 def test_calls_are_not_serialised_with_no_limit_near(load: Load) -> None:
     flags = ("--max-cost", "0", "--max-calls", "0")
 

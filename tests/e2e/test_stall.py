@@ -53,7 +53,14 @@ def ask(workspace: Workspace, provider: FakeProvider, kind: str) -> subprocess.C
     return workspace.leashctl("wrap", *flags, "--", PYTHON, str(program), path, asked)
 
 
-@pytest.mark.parametrize("kind", REQUESTS)
+# What a fingerprint is made of has unit tests for each format.
+kinds = pytest.mark.parametrize(
+    "kind",
+    [kind if kind in ("chat", "anthropic-events") else pytest.param(kind, marks=pytest.mark.long) for kind in REQUESTS],
+)
+
+
+@kinds
 def test_one_tool_call_again_and_again_is_stopped(
     workspace: Workspace, fake_provider: Callable[..., FakeProvider], kind: str
 ) -> None:
@@ -66,7 +73,7 @@ def test_one_tool_call_again_and_again_is_stopped(
     assert (account["status"], account["reason"], account["calls"]) == ("stopped", "stall", 3)
 
 
-@pytest.mark.parametrize("kind", REQUESTS)
+@kinds
 def test_one_tool_with_other_arguments_each_time_goes_on(
     workspace: Workspace, fake_provider: Callable[..., FakeProvider], kind: str
 ) -> None:

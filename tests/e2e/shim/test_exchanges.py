@@ -97,10 +97,10 @@ async def test_the_agent_gets_the_providers_bytes_and_the_daemon_what_they_came_
 @pytest.mark.parametrize(
     ("path", "body", "why"),
     [
-        ("/v1/batches", b"{}", "a batch bills when it is worked off"),
-        ("/v1/responses", b'{"model":"m","input":"x","background":true}', 'a response with "background": true is'),
-        ("/v1/audio/speech", b'{"model":"m","input":"x"}', "speech as plain audio has no usage beside it"),
-        ("/v2/unheard-of", b"{}", "leash does not know this endpoint"),
+        ("/v1/batches", b"{}", "A batch bills when it is worked off"),
+        ("/v1/responses", b'{"model":"m","input":"x","background":true}', 'A response with "background": true is'),
+        ("/v1/audio/speech", b'{"model":"m","input":"x"}', "Speech as plain audio has no usage beside it"),
+        ("/v2/unheard-of", b"{}", "This endpoint is unknown to leash"),
     ],
 )
 async def test_what_cannot_be_metered_is_told_why_and_what_to_do(

@@ -184,6 +184,7 @@ KEPT_BYTES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [b"", b'data: {"a":"', b'[{"usage":{"a":"', b"data: {"], ids=repr)
 @pytest.mark.parametrize("filling", [b"x", b"\\", b" ", b"9,"], ids=repr)
 @pytest.mark.parametrize("way", ANSWERS)

@@ -348,6 +348,7 @@ def test_no_shape_of_json_raises(value: object) -> None:
         metered(b"data: " + body + b"\n\n", STREAM)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content_type", [STREAM, "application/json"])
 @pytest.mark.parametrize("unit", [b"x", b'data: {"usage":', b"{", b"[", b"\r", b"data: x\n", b'"\\ud83d'])
 def test_ten_megabytes_of_garbage_stay_bounded(content_type: str, unit: bytes) -> None:
@@ -379,6 +380,7 @@ def test_an_endless_json_answer_is_given_up() -> None:
     assert peak_bytes < 2.5 * MAX_JSON_BYTES
 
 
+@pytest.mark.long
 def test_very_many_calls_and_choices_stay_bounded() -> None:
     meter = OPENAI_CHAT.meter(content_type=STREAM, facts=RequestFacts())
     start = time.perf_counter()

@@ -146,7 +146,7 @@ def test_what_bills_or_is_unknown_is_unmeterable(method: str, path: str) -> None
         ("POST", "/api/embeddings", "this older endpoint of Ollama tells no counts"),
         ("POST", "/model/anthropic.claude/converse", "leash does not read the wire format of this endpoint"),
         ("POST", f"{VERTEX}/google/models/imagen:predict", "leash does not read the wire format of this endpoint"),
-        ("POST", "/v2/chat", "leash does not know this endpoint"),
+        ("POST", "/v2/chat", "this endpoint is unknown to leash"),
     ],
 )
 def test_what_cannot_be_metered_says_why(method: str, path: str, why: str) -> None:

@@ -195,6 +195,7 @@ def test_bytes_without_usage_pass(pieces: list[bytes]) -> None:
     assert filtered(pieces) == b"".join(pieces)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1000, 100_000])
 @pytest.mark.parametrize("unit", [b'"usage":null,', b"data: x\n", b'data: {"usage":null,\n', b'data: {"choices":[],'])
 def test_ten_megabytes_of_nonsense_pass_within_bounds(unit: bytes, size: int) -> None:
@@ -214,6 +215,7 @@ def test_ten_megabytes_of_nonsense_pass_within_bounds(unit: bytes, size: int) ->
     assert time.perf_counter() - start < 30
 
 
+@pytest.mark.long
 def test_single_bytes_of_nonsense_take_time_in_proportion() -> None:
     nonsense = b'data: {"choices":[],"usage":' + b"x" * (sse.MAX_LINE_BYTES + 200_000)
     start = time.perf_counter()
