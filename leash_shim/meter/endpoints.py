@@ -119,4 +119,4 @@ UNMETERABLE: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
     ),
 )
-UNKNOWN = "leash does not know this endpoint, which may bill without telling; use one that it meters"
+UNKNOWN = "this endpoint is unknown to leash, and may bill without telling; use one that leash meters"
