@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from leash.live.text import reason_name
 from leash.units import NANOSECONDS_PER_SECOND, dollars_number, format_dollars_of, format_duration
 from leash.v1 import types_pb2
 
@@ -236,11 +237,6 @@ def denied(denial: Denial, provider: str) -> Answer:
         retry_after_seconds=denial.retry_after_seconds,
         provider=provider,
     )
-
-
-def reason_name(reason: types_pb2.Reason.ValueType) -> str:
-    """The stable outside name of a reason, such as ``cost_budget``."""
-    return types_pb2.Reason.Name(reason).removeprefix("REASON_").lower()
 
 
 def _aborted_message(run: str, reason: str) -> str:

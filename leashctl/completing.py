@@ -56,9 +56,9 @@ def complete_unresolved_calls(ctx: click.Context, param: click.Parameter, incomp
         return []
     from click.shell_completion import CompletionItem  # noqa: PLC0415
 
+    from leash.live.text import printable  # noqa: PLC0415
     from leash.names import short_call  # noqa: PLC0415
     from leash.units import format_dollars  # noqa: PLC0415
-    from leashctl.render import printable  # noqa: PLC0415
 
     async def collect(client: KeepingClient, calls: list[types_pb2.UnresolvedCall]) -> None:
         from leashctl.asking import full_name  # noqa: PLC0415
@@ -101,8 +101,8 @@ def _runs(
 ) -> Items:
     from click.shell_completion import CompletionItem  # noqa: PLC0415
 
+    from leash.live.text import status_name  # noqa: PLC0415
     from leash.units import format_dollars  # noqa: PLC0415
-    from leashctl.render import status_name  # noqa: PLC0415
 
     given = ctx.params.get(param.name or "")
     taken = given if param.nargs == -1 and given else ()

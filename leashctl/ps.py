@@ -138,9 +138,9 @@ def _print_table(fleets: list[Fleet]) -> None:
         for account in fleet.accounts:
             live = None
             if account.pid:
-                from leash.live.processes import look_at  # noqa: PLC0415 (only where a wrapped run is live)
+                from leash.live.processes import ProcessGauge  # noqa: PLC0415 (only where a wrapped run is live)
 
-                live = look_at(account.pid)
+                live = ProcessGauge().look_at(account.pid)
             row = run_row(account, live, now_ns=now_ns)
             if len(fleets) > 1:
                 row += [user_name(account.owner_uid), fleet.ledger]

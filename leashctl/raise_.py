@@ -37,8 +37,9 @@ def raise_(*, run: str, resume: bool, as_json: bool, **flags: Any) -> None:
     if limits.is_empty() and not resume:
         raise click.UsageError("give at least one limit, or --resume")
     endpoint = chosen_endpoint()
+    from leash.live.text import status_name  # noqa: PLC0415
     from leashctl.asking import ask, ask_about, full_name, ledger_of  # noqa: PLC0415
-    from leashctl.render import limit_lines, status_name  # noqa: PLC0415
+    from leashctl.render import limit_lines  # noqa: PLC0415
 
     async def change(client: ControlClient) -> tuple[types_pb2.Account, str]:
         name = await full_name(client, run)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from leash.reactions import MAX_HOOK_TIMEOUT_NS, Reactions, check_secret, check_webhook, parse_command
-from leash.units import parse_duration
+from leash.reactions import Reactions, check_secret, check_webhook, parse_command, parse_hook_timeout
 from leashctl.failure import say
 from leashctl.options import Flag, Parsed
 
@@ -27,13 +26,6 @@ _MOST_SECRET_BYTES = 4_096
 
 # Others may read it, as the mode has it.
 _OF_OTHERS = 0o077
-
-
-def _hook_timeout(text: str) -> int:
-    duration_ns = parse_duration(text)
-    if not 0 < duration_ns <= MAX_HOOK_TIMEOUT_NS:
-        raise ValueError("a hook's time-out is above zero, and at most an hour")
-    return duration_ns
 
 
 def reaction_options(command: _Command) -> _Command:
@@ -62,7 +54,7 @@ def reaction_options(command: _Command) -> _Command:
         click.option(
             "--hook-timeout",
             cls=Flag,
-            type=Parsed("duration", _hook_timeout),
+            type=Parsed("duration", parse_hook_timeout),
             default=_DEFAULT_HOOK_TIMEOUT,
             show_default=True,
             help="How long that may take.",

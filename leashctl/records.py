@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+from leash.live.text import reason_name, status_name
 from leash.units import NANOSECONDS_PER_SECOND, PPM_PER_ONE, dollars_number
 from leash.v1 import control_pb2, types_pb2
-from leashctl.render import policy_name, reason_name, status_name
+from leashctl.render import policy_name
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from leash.live.text import printable as printable  # noqa: PLC0414 (what renders asks for it here)
-from leash.live.text import size_text
-from leash.live.text import status_name as status_name  # noqa: PLC0414 (what renders asks for it here)
+from leash.live.text import printable, reason_name, size_text, status_name
 from leash.names import short_call
 from leash.units import (
     NANODOLLARS_PER_DOLLAR,
@@ -46,11 +44,6 @@ _RIGHT = frozenset(("CALLS", "OPEN", "TOKENS", "COST", "LIMIT", "AGE", "PID", "C
 
 UNRESOLVED_COLUMNS = ("CALL", "MODEL", "HELD", "AGE")
 ENTRY_COLUMNS = ("SEQ", "AT", "KIND", "CALL", "MODEL", "IN", "OUT", "COST", "NOTE")
-
-
-def reason_name(reason: types_pb2.Reason.ValueType) -> str:
-    """The stable outside name of a reason, such as ``cost_budget``."""
-    return types_pb2.Reason.Name(reason).removeprefix("REASON_").lower()
 
 
 def policy_name(policy: types_pb2.BlindPolicy.ValueType) -> str:

@@ -114,9 +114,9 @@ class _Printer:
         return not self._run or run == self._run or run.endswith(f"/{self._run}")
 
     def _json(self, source: str, change: runs_pb2.WatchResponse) -> str:
+        from leash.live.text import status_name  # noqa: PLC0415
         from leash.units import dollars_number  # noqa: PLC0415
         from leashctl.records import encode_line, entry_record  # noqa: PLC0415
-        from leashctl.render import status_name  # noqa: PLC0415
 
         account = change.account
         record = {"run": change.run, "ledger": source} | entry_record(change.entry)

@@ -16,6 +16,7 @@ from leashd.core.admission import Admit
 from leashd.core.control import TooManyOpenersError
 from leashd.core.events import Event, Settled, Stopped, Warned
 from leashd.core.limits import LooserLimitError
+from leashd.core.reactions import Reactions
 from leashd.ledger.protocol import Batch, Ledger
 from leashd.line import Line
 from leashd.operations import (
@@ -98,6 +99,10 @@ class Engine:
         """The wrapped process of a run while its shim is connected; 0 otherwise."""
         pids = (self._sessions.pid(opener.session, account.run) for opener in account.openers)
         return next((pid for pid in pids if pid), 0)
+
+    def reactions(self, number: int) -> Reactions:
+        """Where the notices of a run go, as it is durable: as its openers had it, or as it stands for every run."""
+        return (self._ledger.reactions(number) or Reactions()).over(self.working.standing)
 
     def apply(self, request: Request, now_ns: int) -> None:
         """Carries one operation out."""

@@ -17,20 +17,19 @@ ALLOWED_SKIPS: dict[str, str] = {}
 _skipped: list[str] = []
 
 
-@pytest.fixture(autouse=True)
-def _no_blame_for_grpcs_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_blame_for_grpcs_poller() -> Iterator[None]:
     """One poller of gRPC serves every loop of a process, and hands what is late for a loop of before to this one."""
     handle = TestRunner._exception_handler
 
     def judge(runner: TestRunner, loop: Any, context: dict[str, Any]) -> None:
-        if "PollerCompletionQueue" not in repr(context.get("handle")) or not loop_is_closed(context):
+        is_late = str(context.get("exception")) == "Event loop is closed"
+        if not is_late or "PollerCompletionQueue" not in repr(context.get("handle")):
             handle(runner, loop, context)
 
-    monkeypatch.setattr(TestRunner, "_exception_handler", judge)
-
-
-def loop_is_closed(context: dict[str, Any]) -> bool:
-    return str(context.get("exception")) == "Event loop is closed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TestRunner, "_exception_handler", judge)
+        yield
 
 
 @pytest.fixture

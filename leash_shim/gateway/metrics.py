@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from leash.live.text import reason_name
 from leash.units import NANODOLLARS_PER_DOLLAR
 from leash.v1 import shim_pb2, types_pb2
 from leash_shim.gateway.config import METRICS_DIRECTORY
 from leash_shim.gateway.metric_files import allocate
 from leash_shim.observer import DECISIONS, Exchange, Observer
-from leash_shim.refusal import reason_name
 
 if TYPE_CHECKING:
     from leash.client.session import ShimSession

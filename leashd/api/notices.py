@@ -20,7 +20,6 @@ from leashd.api.callers import Callers
 from leashd.api.reactions import fits, notice_message
 from leashd.committer import Committer
 from leashd.core.outbox import OutboxKey, Pending
-from leashd.core.reactions import Reactions
 from leashd.ledger.lmdb_ledger import LmdbLedger
 from leashd.operations import NoticesChanged
 from leashd.reactions.key import KeyTroubleError, own_key
@@ -47,7 +46,8 @@ class Notices(control_pb2_grpc.ControlServicer):
         with self._activity.busy():
             await self._callers.of(context)
             async for page in self._pages(request.filter):
-                messages = [notice_message(pending, key, self._reactions(key)) for key, pending in page]
+                of = self._committer.engine.reactions
+                messages = [notice_message(pending, key, of(key.number)) for key, pending in page]
                 await context.write(control_pb2.ListNoticesResponse(notices=messages))
 
     async def RetryNotices(  # noqa: N802
@@ -104,7 +104,3 @@ class Notices(control_pb2_grpc.ControlServicer):
                 after = found[-1][0]
                 yield [(key, pending) for key, pending in found if fits(pending, wanted)]
                 await anyio.lowlevel.checkpoint()
-
-    def _reactions(self, key: OutboxKey) -> Reactions:
-        own = self._ledger.reactions(key.number) or Reactions()
-        return own.over(self._committer.engine.working.standing)

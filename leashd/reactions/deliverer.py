@@ -21,11 +21,12 @@ import structlog
 
 from leash.units import NANOSECONDS_PER_SECOND
 from leashd.activity import Activity
+from leashd.asking import asked
 from leashd.committer import Committer
 from leashd.core.outbox import LONGEST_PAUSE_NS, Failure, OutboxKey, Pending, QueueKey, failed, key_of
 from leashd.core.reactions import Reactions, Target
 from leashd.ledger.protocol import Ledger
-from leashd.operations import Answer, Failed, RecordAttempt
+from leashd.operations import Failed, RecordAttempt
 from leashd.reactions.hook import run_hook
 from leashd.reactions.key import KeyTroubleError, own_key, read_key
 from leashd.reactions.place import place_of, where
@@ -49,7 +50,7 @@ class Deliverer:
         self._ledger = ledger
         self._activity = activity
         self._random = random
-        self._schedule = Schedule(lambda queue: place_of(self._reactions(queue.number), queue.target))
+        self._schedule = Schedule(lambda queue: place_of(self._committer.engine.reactions(queue.number), queue.target))
         self._changed = asyncio.Event()
         self._staying = ExitStack()
         self._is_staying = False
@@ -127,7 +128,7 @@ class Deliverer:
         """What becomes of a notice by one attempt; None where it was delivered."""
         notice = pending.notice
         began_at_ns = self._committer.now_ns()
-        reactions = self._reactions(notice.number)
+        reactions = self._committer.engine.reactions(notice.number)
         if not where(reactions, target):
             failure: Failure | None = Failure(f"the run has no {target.label} any more", final=True)
         else:
@@ -182,23 +183,8 @@ class Deliverer:
 
     async def _record(self, key: OutboxKey, after: Pending | None) -> None:
         """Has the outcome of an attempt written; it is kept until it is."""
-        while isinstance(await self._ask(RecordAttempt(key, after)), Failed):  # noqa: ASYNC110 - it asks each time
+        while isinstance(await asked(self._committer, RecordAttempt(key, after)), Failed):  # noqa: ASYNC110 - it asks each time
             await anyio.sleep(UNWRITTEN_PAUSE_S)
-
-    async def _ask(self, operation: RecordAttempt) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def reply(answer: Answer) -> None:
-            if not future.done():  # it may have been cancelled
-                future.set_result(answer)
-
-        self._committer.submit(operation, reply)
-        return await future
-
-    def _reactions(self, number: int) -> Reactions:
-        """Where the notices of a run go now."""
-        own = self._ledger.reactions(number) or Reactions()
-        return own.over(self._committer.engine.working.standing)
 
 
 def _import_sender() -> type[WebhookSender]:

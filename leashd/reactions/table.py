@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from leash.reactions import MAX_HOOK_TIMEOUT_NS, check_command, check_webhook, parse_command
-from leash.units import parse_duration
+from leash.reactions import check_command, check_webhook, parse_command, parse_hook_timeout
 
 
 def _webhook(value: Any) -> str:
@@ -42,10 +41,7 @@ def _command(value: Any) -> tuple[str, ...]:
 
 
 def _timeout(value: Any) -> int:
-    duration_ns = parse_duration(_text(value))
-    if not 0 < duration_ns <= MAX_HOOK_TIMEOUT_NS:
-        raise ValueError("a hook's time-out is above zero, and at most an hour")
-    return duration_ns
+    return parse_hook_timeout(_text(value))
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from leash.units import parse_duration
+
 if TYPE_CHECKING:
     from leash.v1 import shim_pb2
 
@@ -92,6 +94,14 @@ def parse_command(text: str) -> tuple[str, ...]:
     except ValueError as error:
         raise ValueError(f"{text!r} is no command: {error}") from error
     return check_command(words)
+
+
+def parse_hook_timeout(text: str) -> int:
+    """The nanoseconds that a hook may take, from a duration such as ``30s``. Raises ``ValueError``."""
+    duration_ns = parse_duration(text)
+    if not 0 < duration_ns <= MAX_HOOK_TIMEOUT_NS:
+        raise ValueError("a hook's time-out is above zero, and at most an hour")
+    return duration_ns
 
 
 def check_command(words: tuple[str, ...]) -> tuple[str, ...]:

@@ -104,11 +104,6 @@ class Fleet:
         if run is not None:
             run.spending.take_earlier(entries)
 
-    def forget(self, source: str) -> None:
-        """Drops every run of a source."""
-        for key in [key for key in self._runs if key.source == source]:
-            del self._runs[key]
-
     def tidy(self, now_ns: int) -> None:
         """Drops finished runs that have been shown for long enough, or that are too many."""
         finished = [run for run in self._runs.values() if run.finished_at_ns]

@@ -10,29 +10,15 @@ import psutil
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """One process: its command line, its share of one processor since it started, and its resident memory."""
+    """One process: its command line, its share of one processor, and its resident memory."""
 
     command: str
     cpu_percent: float
     memory_bytes: int
 
 
-def look_at(pid: int) -> Live | None:
-    """The process with this id; None where there is none, or another user's that may not be looked at."""
-    try:
-        process = psutil.Process(pid)
-        with process.oneshot():
-            times = process.cpu_times()
-            # Since its start, so that no sample has to be waited for.
-            elapsed_s = max(time.time() - process.create_time(), 0.001)
-            command = " ".join(process.cmdline()) or process.name()
-            return Live(command, 100 * (times.user + times.system) / elapsed_s, process.memory_info().rss)
-    except psutil.Error:
-        return None
-
-
 class ProcessGauge:
-    """Looks at processes again and again: their CPU is that since the look before, and not since their start."""
+    """Looks at processes: their CPU is that since the look before, and at the first one since their start."""
 
     def __init__(self) -> None:
         self._before: dict[int, tuple[float, float, float]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from leash.live.text import count_text, printable, size_text, sparkline, status_name
+from leash.live.text import count_text, printable, reason_name, size_text, sparkline, status_name
 from leash.units import NANOSECONDS_PER_SECOND, PPM_PER_ONE, format_dollars, format_duration
 from leash.v1 import types_pb2
 
@@ -119,6 +119,6 @@ def _note(account: types_pb2.Account) -> str:
     if account.blind_calls:
         notes.append(f"{account.blind_calls} blind")
     if account.would_stop:
-        reasons = (types_pb2.Reason.Name(reason).removeprefix("REASON_").lower() for reason in account.would_stop)
+        reasons = map(reason_name, account.would_stop)
         notes.append(f"would stop: {' '.join(reasons)}")
     return printable(", ".join(filter(None, notes)))

@@ -22,6 +22,11 @@ def status_name(account: types_pb2.Account) -> str:
     return types_pb2.Status.Name(account.status).removeprefix("STATUS_").lower()
 
 
+def reason_name(reason: types_pb2.Reason.ValueType) -> str:
+    """The stable outside name of a reason, such as ``cost_budget``."""
+    return types_pb2.Reason.Name(reason).removeprefix("REASON_").lower()
+
+
 def printable(text: str) -> str:
     """The text without the characters that a terminal would obey, each as its escape."""
     if text.isprintable():

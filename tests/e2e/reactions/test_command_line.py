@@ -172,8 +172,10 @@ def test_a_mistake_is_named_before_anything_is_started(workspace: Workspace, fla
 
 def test_a_variable_is_as_good_as_a_flag(workspace: Workspace, endpoint: Endpoint) -> None:
     environ = {"LEASH_WEBHOOK": endpoint.url(), "LEASH_WEBHOOK_SECRET_FILE": str(endpoint.key), "LEASH_MAX_COST": "0"}
-    done = workspace.leashctl("wrap", "--", "true", environ=environ)
+    done = workspace.leashctl("wrap", "--", "sh", "-c", "env | grep ^LEASH_", environ=environ)
     assert done.returncode == 0, done.stderr
+    assert "LEASH_MAX_COST=0" in done.stdout
+    assert "LEASH_WEBHOOK" not in done.stdout, "it may be a secret, and is no business of the program"
     wait_until(lambda: endpoint.events() == ["finished"], "it is told")
 
     assert endpoint.told()[0]["signed"]
