@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from leash.live.feed import Feed
-from leash.live.fleet import Fleet, Key
+from leash.live.fleet import Fleet, Key, together
 from leash.live.order import arranged
 from leash.live.processes import Live, ProcessGauge
 from leash.live.rows import row
 from leash.live.text import percent_text
 from leash.units import format_dollars
-from leash.v1 import types_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from leash.client.paths import Endpoint
     from leash.live.fleet import Tracked
-    from leash.v1 import runs_pb2
+    from leash.v1 import runs_pb2, types_pb2
 
 # Once nobody has looked on for so long, the daemon is no longer followed. A page that is loaded again finds it all.
 _LINGER_S = 15.0
@@ -120,9 +119,7 @@ class StatusBoard:
         seen = [run for run in self._fleet if not tenant or run.account.run.startswith(f"{tenant}/")]
         shown = arranged(seen, sort="cost", backwards=False, wanted="", now_ns=now_ns)[:MOST_ROWS]
         self._look_at_processes(shown)
-        running = sum(run.account.status == types_pb2.STATUS_RUNNING for run in seen)
-        spent = sum(run.total_cost_nanodollars(now_ns) for run in seen)
-        rate = sum(run.pace(now_ns).nanodollars_per_hour + run.compute_per_hour() for run in seen)
+        running, spent, rate = together(seen, now_ns)
         runs = "1 run" if len(seen) == 1 else f"{len(seen)} runs"
         summary = f"{runs}, {running} running, {format_dollars(spent)} spent, {format_dollars(rate)} an hour"
         if len(shown) < len(seen):

@@ -20,12 +20,12 @@ from textual.widgets import Footer, Input, Static
 from leash.client.control import ControlClient
 from leash.client.errors import ClientError
 from leash.live.feed import Feed
-from leash.live.fleet import Fleet, Key
+from leash.live.fleet import Fleet, Key, together
 from leash.live.order import SORTS, arranged
 from leash.live.processes import Live, ProcessGauge
 from leash.live.rows import row
+from leash.live.text import status_name
 from leash.units import format_dollars
-from leash.v1 import types_pb2
 from leashctl.top_view.detail import detail_lines
 from leashctl.top_view.dialogs import KillDialog, RaiseAnswer, RaiseDialog
 from leashctl.top_view.table import RunTable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from leash.client.paths import Endpoint
     from leash.live.fleet import Tracked
     from leash.live.rows import Row
-    from leash.v1 import runs_pb2
+    from leash.v1 import runs_pb2, types_pb2
 
 # Fast enough to be live, slow enough to be read.
 _DRAW_EVERY_S = 1.0
@@ -183,9 +183,7 @@ class TopApp(App[None]):
 
     def _summary(self, shown: int, now_ns: int) -> str:
         runs = list(self._fleet)
-        running = sum(run.account.status == types_pb2.STATUS_RUNNING for run in runs)
-        spent = sum(run.total_cost_nanodollars(now_ns) for run in runs)
-        rate = sum(run.pace(now_ns).nanodollars_per_hour + run.compute_per_hour() for run in runs)
+        running, spent, rate = together(runs, now_ns)
         order = f"by {self._sort}{' reversed' if self._backwards else ''}"
         of = f"{shown} of {len(runs)} runs" if shown != len(runs) else f"{len(runs)} runs"
         words = f', filter "{self._wanted}"' if self._wanted else ""
@@ -288,8 +286,7 @@ class TopApp(App[None]):
 
         async def change(client: ControlClient) -> str:
             account = await client.raise_limits(key.run, answer.limits.to_wire(), resume=answer.resume)
-            status = types_pb2.Status.Name(account.status).removeprefix("STATUS_").lower()
-            return f"{key.run} is {status}, with the limits that were given"
+            return f"{key.run} is {status_name(account)}, with the limits that were given"
 
         self.run_worker(self._act(key, change), group="act")
 

@@ -13,7 +13,7 @@ from leash.units import NANOSECONDS_PER_SECOND
 from leash.v1 import types_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from leash.v1.types_pb2 import Account, Entry
 
@@ -53,11 +53,32 @@ class Tracked:
         """What it uses now; nothing once it is over."""
         return self.spending.pace(now_ns) if self.account.status == types_pb2.STATUS_RUNNING else NO_PACE
 
+    def nanodollars_per_hour(self, now_ns: int) -> int:
+        """What it costs an hour as it goes now, its compute in it."""
+        return self.pace(now_ns).nanodollars_per_hour + self.compute_per_hour()
+
     def compute_per_hour(self) -> int:
         """Nanodollars an hour that the run costs for being open; zero where that is not counted now."""
         account = self.account
         runs = account.status == types_pb2.STATUS_RUNNING and account.openers and account.started_at_unix_ns
         return account.limits.compute_rate_nanodollars_per_hour if runs else 0
+
+
+class Together(NamedTuple):
+    """What several runs come to; amounts are in nanodollars."""
+
+    running: int
+    spent: int
+    per_hour: int
+
+
+def together(runs: Sequence[Tracked], now_ns: int) -> Together:
+    """What these runs come to at an instant."""
+    return Together(
+        running=sum(run.account.status == types_pb2.STATUS_RUNNING for run in runs),
+        spent=sum(run.total_cost_nanodollars(now_ns) for run in runs),
+        per_hour=sum(run.nanodollars_per_hour(now_ns) for run in runs),
+    )
 
 
 class Fleet:

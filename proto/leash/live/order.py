@@ -26,7 +26,7 @@ SORTS: dict[str, tuple[Callable[[Tracked, int], tuple[object, ...]], bool]] = {
         True,
     ),
     "rate": (
-        lambda run, now_ns: (run.pace(now_ns).nanodollars_per_hour + run.compute_per_hour(),),
+        lambda run, now_ns: (run.nanodollars_per_hour(now_ns),),
         True,
     ),
     "left": (lambda run, now_ns: (_soonest_s(run, now_ns=now_ns),), False),

@@ -66,7 +66,7 @@ def row(run: Tracked, live: Live | None, *, now_ns: int) -> Row:
     total = run.total_cost_nanodollars(now_ns)
     budget = account.limits.max_cost_nanodollars
     pace = run.pace(now_ns)
-    per_hour = pace.nanodollars_per_hour + run.compute_per_hour()
+    per_hour = run.nanodollars_per_hour(now_ns)
     bars = run.spending.bars(now_ns, SPARK_BARS)
     return Row(
         run=printable(account.run),
@@ -93,7 +93,7 @@ def forecasts(run: Tracked, *, now_ns: int) -> list[tuple[int, str]]:
         return []
     limits, pace = account.limits, run.pace(now_ns)
     found = []
-    per_hour = pace.nanodollars_per_hour + run.compute_per_hour()
+    per_hour = run.nanodollars_per_hour(now_ns)
     if limits.max_cost_nanodollars and per_hour:
         rest = max(limits.max_cost_nanodollars - run.total_cost_nanodollars(now_ns), 0)
         found.append((rest * _HOUR_S // per_hour, "cost"))
