@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 
 import pytest
@@ -59,6 +60,7 @@ def test_blocks_share_a_shell_and_files_are_written_in_their_place(workspace: Wo
     )
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl (Debian: apt-get install curl)")
 def test_a_server_serves_what_follows_until_it_is_told_to_end(workspace: Workspace) -> None:
     run(
         workspace,

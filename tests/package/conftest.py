@@ -68,6 +68,6 @@ def packages(tools: Path) -> Iterator[Packages]:
     with tempfile.TemporaryDirectory(prefix="leash-packages-") as name:
         source, built = Path(name) / "source", Path(name) / "built"
         shutil.copytree(REPOSITORY, source, ignore=_LEFT_OUT)
-        run(tools / "python", "-m", "build", "--installer", "uv", "--outdir", built, source)
+        run(tools / "python", "-m", "build", "--outdir", built, source)
         [wheel], [sdist] = built.glob("*.whl"), built.glob("*.tar.gz")
         yield Packages(wheel, sdist)

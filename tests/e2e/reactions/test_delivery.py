@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -14,6 +15,9 @@ from leash.v1 import control_pb2, shim_pb2, types_pb2
 from tests.e2e.raw_daemon import Shim
 from tests.e2e.reactions.conftest import Scene
 from tests.harness import PYTHON, wait_until
+
+# Of the user who runs the tests, so that the daemon may give its sockets to it.
+SYSTEM = ("--system", "--group", f"{os.getgid()}", "--admin-group", f"{os.getgid()}")
 
 _VERIFY = """
 import json, sys
@@ -264,7 +268,7 @@ def test_an_agent_within_a_run_cannot_have_it_told_elsewhere(scene: Scene) -> No
 
 
 def test_the_daemon_of_a_host_takes_none_from_a_client(scene: Scene) -> None:
-    scene.place.serve("--system", "--group", "0", "--admin-group", "0")
+    scene.place.serve(*SYSTEM)
     shim = Shim(scene.place)
     refused = scene.open(shim, scene.reactions(scene.url(), scene.hook()))
 
@@ -280,7 +284,7 @@ def test_the_daemon_of_a_host_tells_of_every_run_as_its_own_configuration_says(s
     table = f'[reactions]\nwebhook = "{scene.url()}"\nwebhook_secret_file = "{scene.key}"\non_event_exec = ["{hook}"]\n'
     config.write_text(table)
     config.chmod(0o600)
-    daemon = scene.place.serve("--system", "--group", "0", "--admin-group", "0", "--config", str(config))
+    daemon = scene.place.serve(*SYSTEM, "--config", str(config))
     shim = Shim(scene.place)
     shim.open("first")
     shim.open("second")
